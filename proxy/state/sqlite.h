@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_STATE_SQLITE_H
+#define RAC_STATE_SQLITE_H
+/* The embedded store: one SQLite file (WAL), one writer thread with group commit, a few readers. */
+#include "proxy/state/state.h"
+
+/* Opens or makes <dir>/state.db. Errors say which file and what to do (newer schema, no permission, in use by another
+ * rac-proxy: <dir> is locked by a lock file). Blocking; main thread. */
+int sqlite_state_open(const char *dir, struct state **ret, struct err *err);
+#endif

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_STATE_STATE_H
+#define RAC_STATE_STATE_H
+/*
+ * What the proxy must remember across restarts: which digest a tag had, what refers to what and who may read it, which
+ * rewritten manifest came from which original. One table of functions with an embedded implementation (sqlite.h).
+ *
+ * Every call is for any worker's loop (or, with loop NULL, any thread: the callback then comes on a thread of the
+ * store), never blocks it, and answers later by the callback, on that loop: never from inside the call. Arguments are
+ * copied by the call; results are valid during the callback only. The callback always comes; its argument must stay
+ * valid until then.
+ *
+ * Puts without a callback may be lost by kill -9 within the last moments (they are facts that can be asked for again).
+ * A put with a callback is durable against kill -9 when the callback comes: what was announced to a client is put so.
+ * A store that fails (full disk, broken file) answers with err set; it never loses what it has, and pulls go on.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/digest.h"
+#include "common/err.h"
+#include "common/loop.h"
+
+/* A repository as seen with one set of credentials. */
+struct state_repo {
+    const char *scope;      /* struct upstream.scope */
+    const char *upstream;   /* "docker.io" */
+    const char *repository; /* "library/busybox" */
+};
+
+struct state_tag {
+    struct digest digest;  /* of the source manifest */
+    int64_t checked_ms;    /* wall clock: when the upstream last said so */
+};
+
+struct state_ref {
+    struct digest digest;
+    uint64_t size;          /* 0 = not known */
+    const char *media_type; /* may be NULL */
+};
+
+struct state_manifest {
+    struct digest digest;
+    const char *media_type; /* what it is served as */
+    uint64_t size;
+};
+
+/* A rewritten manifest: made of `source` by `injection`, for the image `canonical`. */
+struct state_variant {
+    const char *canonical; /* "docker.io/library/busybox" */
+    struct digest source, injection, target;
+    const char *media_type;
+};
+
+typedef void state_done_fn(void *arg, const struct err *err);                              /* err NULL = done */
+typedef void state_tag_fn(void *arg, const struct state_tag *tag, const struct err *err);  /* both NULL = not known */
+typedef void state_manifest_fn(void *arg, const struct state_manifest *m, const struct err *err);
+typedef void state_ref_fn(void *arg, const struct state_ref *ref, const struct err *err);
+typedef void state_variant_fn(void *arg, const struct state_variant *v, const struct err *err);
+typedef void state_text_fn(void *arg, const char *text, size_t len, const struct err *err); /* text NULL = not known */
+typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
+
+struct state;
+struct state_ops {
+    void (*tag_get)(struct state *, struct loop *, const struct state_repo *, const char *tag, state_tag_fn *, void *arg);
+    void (*tag_put)(struct state *, const struct state_repo *, const char *tag, const struct state_tag *value);
+    void (*tag_drop)(struct state *, const struct state_repo *, const char *tag);
+
+    /* A manifest was served under this name: from now on the name refers to it and to `refs` (config, layers, children;
+     * of an injected manifest, its own). done may be NULL. */
+    void (*link_put)(struct state *, struct loop *, const struct state_repo *, const struct state_manifest *,
+                     const struct state_ref *refs, size_t ref_count, state_done_fn *done, void *arg);
+    /* Is that manifest one the name refers to (directly, or as child of one)? Its media type and size if so. */
+    void (*manifest_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *,
+                         state_manifest_fn *, void *arg);
+    /* Is that blob one the name refers to, through a manifest? */
+    void (*blob_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *, state_ref_fn *,
+                     void *arg);
+    /* The upstream said no (401, 403, 404) for that manifest under this name: the name refers to it no more. */
+    void (*link_drop)(struct state *, const struct state_repo *, const struct digest *manifest);
+
+    void (*variant_by_source)(struct state *, struct loop *, const char *canonical, const struct digest *source,
+                              const struct digest *injection, state_variant_fn *, void *arg);
+    void (*variant_by_target)(struct state *, struct loop *, const char *canonical, const struct digest *target,
+                              state_variant_fn *, void *arg);
+    void (*variant_put)(struct state *, struct loop *, const struct state_variant *, state_done_fn *done, void *arg);
+
+    /* Injections by their digest: the full text (with locations), so that an announced variant can be made again. */
+    void (*injection_put)(struct state *, struct loop *, const struct digest *, const char *text, size_t len,
+                          state_done_fn *done, void *arg);
+    void (*injection_get)(struct state *, struct loop *, const struct digest *, state_text_fn *, void *arg);
+
+    /* Names pulled so far ("docker.io/library/busybox"), sorted by bytes, behind `after` (may be ""), at most n. */
+    void (*names)(struct state *, struct loop *, const char *after, size_t n, state_names_fn *, void *arg);
+
+    /* Answers a small write and read, or says what is wrong: /readyz. */
+    void (*check)(struct state *, struct loop *, state_done_fn *, void *arg);
+    /* Writes what waits, closes. All loops that answers are due on must still run. Blocking; main thread. */
+    void (*close)(struct state *);
+};
+
+struct state {
+    const struct state_ops *ops;
+    uint8_t scope_key[32]; /* random, made with the store: keys struct upstream.scope */
+    _Atomic uint64_t reads, writes, read_us, write_us, errors, writes_waiting; /* for /metrics */
+};
+#endif
