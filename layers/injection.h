@@ -16,9 +16,10 @@
 #include "common/str.h"
 #include "layers/platform.h"
 
-#define INJECTION_BYTES_MAX ((size_t)16 << 20) /* a document, layers in data: and gzip: locations included   \
-                                                */
-#define INJECTION_LAYERS_MAX 126               /* an image can hold no more */
+#define INJECTION_BYTES_MAX                                                                                  \
+    ((size_t)16 << 20)           /* a document, layers in data: and gzip: locations included                 \
+                                  */
+#define INJECTION_LAYERS_MAX 126 /* an image can hold no more */
 
 enum injection_trust {
     INJECTION_FROM_CONFIGURATION, /* file locations allowed; an unknown member is an error that names it */
