@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys and certificates of the session, made by the openssl command."""
+import os
+import ssl
+
+
+class Authority:
+    """A CA of our own, which signs what a test needs: good for 127.0.0.1 and localhost."""
+
+    def __init__(self, scratch):
+        self.scratch = scratch
+        self.folder = scratch.folder("ca")
+        self.key, self.certificate = self._path("ca.key"), self._path("ca.pem")
+        scratch.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out",
+                    self.certificate, "-days", "30", "-subj", "/CN=rac test authority")
+
+    def _path(self, name):
+        return os.path.join(self.folder, name)
+
+    def issue(self, name, expired=False):
+        """Returns (certificate file, key file)."""
+        key, request, certificate = (self._path(f"{name}.{end}") for end in ("key", "csr", "pem"))
+        self.scratch.run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
+                         "-subj", "/CN=localhost")
+        settings = self._path(f"{name}.cnf")
+        with open(settings, "w", encoding="utf-8") as f:
+            f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%s\nrand_serial=yes\ndefault_md=sha256\n"
+                    "policy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\n"
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1\n" % (self._path(f"{name}.db"), self.folder))
+        with open(self._path(f"{name}.db"), "w", encoding="utf-8"):
+            pass
+        dates = (["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"] if expired else ["-days", "20"])
+        self.scratch.run("openssl", "ca", "-batch", "-notext", "-config", settings, "-cert", self.certificate,
+                         "-keyfile", self.key, "-in", request, "-out", certificate, *dates)
+        return certificate, key
+
+    def server(self, name, expired=False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.issue(name, expired))
+        return context
+
+    def client(self):
+        return ssl.create_default_context(cafile=self.certificate)
