@@ -280,6 +280,11 @@ const json_t *manifest_tree(const struct manifest *m)
     return m->root;
 }
 
+bool manifest_has_unsafe_number(const struct manifest *m)
+{
+    return m->unsafe_number;
+}
+
 bool manifest_rewritable(const struct manifest *m, const char **ret_reason)
 {
     const char *reason = NULL;

@@ -8,4 +8,6 @@
 
 /* Borrowed and shared by threads: read it, or deep-copy it and change the copy. */
 const json_t *manifest_tree(const struct manifest *m);
+/* Holds a number that would not be written again as it was. */
+bool manifest_has_unsafe_number(const struct manifest *m);
 #endif
