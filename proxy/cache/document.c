@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/cache/document.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "layers/manifest.h"
+#include "proxy/cache/document_fetch.h"
+
+#define SHARDS 16
+
+struct entry {
+    UT_hash_handle hh;
+    struct entry *prev, *next; /* least recently used first */
+    struct document *doc;
+};
+
+struct documents {
+    const struct cache_env *env;
+    struct flights *flights;
+    uint64_t shard_limit;
+    struct metric *bytes_gauge;
+    struct {
+        pthread_mutex_t lock;
+        struct entry *map, *lru;
+        uint64_t bytes;
+    } shard[SHARDS];
+};
+
+struct document *document_ref(struct document *d)
+{
+    __atomic_fetch_add(&d->refs, 1, __ATOMIC_RELAXED);
+    return d;
+}
+
+void document_unref(struct document *d)
+{
+    if (!d || __atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    free(d->bytes);
+    free(d);
+}
+
+static void ref_result(void *p)
+{
+    (void)document_ref(p);
+}
+
+static void unref_result(void *p)
+{
+    document_unref(p);
+}
+
+struct documents *documents_new(const struct cache_env *env, uint64_t memory_bytes)
+{
+    struct documents *t = mem_new(struct documents);
+    t->env = env;
+    t->flights = flights_new(ref_result, unref_result);
+    t->shard_limit = memory_bytes / SHARDS;
+    t->bytes_gauge = metric_get("rac_documents_bytes", "");
+    for (unsigned i = 0; i < SHARDS; ++i)
+        pthread_mutex_init(&t->shard[i].lock, NULL);
+    return t;
+}
+
+static void drop_entry(struct documents *t, unsigned s, struct entry *e)
+{
+    HASH_DEL(t->shard[s].map, e);
+    DL_DELETE(t->shard[s].lru, e);
+    t->shard[s].bytes -= e->doc->len;
+    metric_sub(t->bytes_gauge, e->doc->len);
+    document_unref(e->doc);
+    free(e);
+}
+
+void documents_free(struct documents *t)
+{
+    if (!t)
+        return;
+    for (unsigned i = 0; i < SHARDS; ++i) {
+        while (t->shard[i].lru)
+            drop_entry(t, i, t->shard[i].lru);
+        pthread_mutex_destroy(&t->shard[i].lock);
+    }
+    flights_free(t->flights);
+    free(t);
+}
+
+uint64_t documents_bytes(struct documents *t)
+{
+    return metric_value(t->bytes_gauge);
+}
+
+/* The last hex digit of a digest is as good as any hash. */
+static unsigned shard_of(const struct digest *d)
+{
+    char c = d->s[strlen(d->s) - 1];
+    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
+}
+
+struct document *documents_try(struct documents *t, const struct digest *digest)
+{
+    unsigned s = shard_of(digest);
+    struct document *doc = NULL;
+    struct entry *e;
+    pthread_mutex_lock(&t->shard[s].lock);
+    HASH_FIND(hh, t->shard[s].map, digest->s, strlen(digest->s), e);
+    if (e) {
+        doc = document_ref(e->doc);
+        if (e->next) { /* not the newest already */
+            DL_DELETE(t->shard[s].lru, e);
+            DL_APPEND(t->shard[s].lru, e);
+        }
+    }
+    pthread_mutex_unlock(&t->shard[s].lock);
+    return doc;
+}
+
+/* Returns the document to use: one of the same digest may be there already. Takes over doc. */
+static struct document *keep(struct documents *t, struct document *doc)
+{
+    unsigned s = shard_of(&doc->digest);
+    struct entry *e;
+    pthread_mutex_lock(&t->shard[s].lock);
+    HASH_FIND(hh, t->shard[s].map, doc->digest.s, strlen(doc->digest.s), e);
+    if (e && (e->doc->media_type[0] || !doc->media_type[0])) {
+        struct document *known = document_ref(e->doc);
+        pthread_mutex_unlock(&t->shard[s].lock);
+        document_unref(doc);
+        return known;
+    }
+    if (e)
+        drop_entry(t, s, e);
+    e = mem_new(struct entry);
+    e->doc = document_ref(doc);
+    HASH_ADD_KEYPTR(hh, t->shard[s].map, doc->digest.s, strlen(doc->digest.s), e);
+    DL_APPEND(t->shard[s].lru, e);
+    t->shard[s].bytes += doc->len;
+    metric_add(t->bytes_gauge, doc->len);
+    while (t->shard[s].bytes > t->shard_limit && t->shard[s].lru != e)
+        drop_entry(t, s, t->shard[s].lru);
+    pthread_mutex_unlock(&t->shard[s].lock);
+    return doc;
+}
+
+static struct document *document_new(const struct digest *digest, const char *media_type, char *bytes, size_t len)
+{
+    struct document *d = mem_new(struct document);
+    d->refs = 1;
+    d->digest = *digest;
+    (void)snprintf(d->media_type, sizeof d->media_type, "%s", media_type);
+    d->bytes = bytes;
+    d->len = len;
+    return d;
+}
+
+/* ---- into the store, in the background: until it is there the document stays alive ---- */
+
+static void on_stored(void *arg, const struct err *err)
+{
+    struct document *doc = arg;
+    if (err && err->code != ERR_NO_SPACE)
+        log_warn("document not stored", F_S("digest", doc->digest.s), F_ERR(err));
+    document_unref(doc);
+}
+
+struct document *documents_add(struct documents *t, struct loop *loop, const struct digest *digest,
+                               const char *media_type, char *bytes, size_t len)
+{
+    struct document *doc = keep(t, document_new(digest, media_type, bytes, len));
+    t->env->store->ops->put(t->env->store, loop, &doc->digest, doc->bytes, doc->len, on_stored, document_ref(doc));
+    return doc;
+}
+
+/* ---- from the store, then from upstream ---- */
+
+struct get {
+    struct documents *t;
+    struct loop *loop;
+    struct repo *repo;
+    struct digest digest;
+    enum document_kind kind;
+    bool local_only;
+    struct flight *flight;
+};
+
+static void get_finish(struct get *g, struct document *doc, const struct err *err)
+{
+    flight_finish(g->flight, doc, err);
+    repo_unref(g->repo);
+    free(g);
+}
+
+static void on_fetched(void *arg, void *result, const struct err *err)
+{
+    get_finish(arg, result, err);
+}
+
+static struct document *from_stored_bytes(struct get *g, char *bytes, size_t len)
+{
+    char media_type[256] = "";
+    if (g->kind == DOCUMENT_MANIFEST) {
+        struct manifest *m = manifest_parse(bytes, len, NULL, NULL);
+        if (!m) { /* a blob of other content that somebody asks for as a manifest */
+            free(bytes);
+            return NULL;
+        }
+        (void)snprintf(media_type, sizeof media_type, "%s", manifest_media_type(m));
+        manifest_free(m);
+    }
+    return keep(g->t, document_new(&g->digest, media_type, bytes, len));
+}
+
+static void on_read(void *arg, char *bytes, size_t len, const struct err *err)
+{
+    struct get *g = arg;
+    struct document *doc = bytes ? from_stored_bytes(g, bytes, len) : NULL;
+    if (doc) {
+        get_finish(g, doc, NULL);
+        return;
+    }
+    if (err && err->code != ERR_SIZE_INVALID)
+        log_warn("stored document not readable", F_S("digest", g->digest.s), F_ERR(err));
+    if (g->local_only) {
+        struct err e;
+        (void)err_set(&e, ERR_NOT_FOUND, "%s is not stored here", g->digest.s);
+        get_finish(g, NULL, &e);
+        return;
+    }
+    documents_fetch(g->t, g->loop, g->repo, &g->digest, NULL, g->kind, on_fetched, g);
+}
+
+struct answer {
+    flight_fn *fn;
+    void *arg;
+    struct document *doc;
+};
+
+static void answer_at_once(void *p)
+{
+    struct answer *a = p;
+    a->fn(a->arg, a->doc, NULL);
+    free(a);
+}
+
+void documents_get(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
+                   enum document_kind kind, bool local_only, flight_fn *fn, void *arg)
+{
+    struct document *known = documents_try(t, digest);
+    if (known && (kind == DOCUMENT_BLOB || known->media_type[0])) {
+        struct answer *a = mem_new(struct answer);
+        *a = (struct answer){fn, arg, known};
+        loop_post(loop, answer_at_once, a);
+        return;
+    }
+    document_unref(known);
+    cleanup_free char *key = mem_printf("%s %s %d%s", digest->s, repo->key, (int)kind, local_only ? " local" : "");
+    struct flight *lead;
+    (void)flight_join(t->flights, key, loop, fn, arg, &lead);
+    if (!lead) {
+        metric_count("rac_lookups_joined_total", "kind=\"document\"", 1);
+        return;
+    }
+    struct get *g = mem_new(struct get);
+    *g = (struct get){.t = t, .loop = loop, .repo = repo_ref(repo), .digest = *digest, .kind = kind,
+                      .local_only = local_only, .flight = lead};
+    t->env->store->ops->read(t->env->store, loop, digest, DOCUMENT_MAX, on_read, g);
+}
+
+/* ---- from upstream ---- */
+
+struct fetched {
+    struct documents *t;
+    struct loop *loop;
+    enum document_kind kind;
+    flight_fn *fn;
+    void *arg;
+};
+
+static void on_fetch_done(void *arg, const struct digest *digest, const char *media_type, char *bytes, size_t len,
+                          const struct err *err)
+{
+    struct fetched *f = arg;
+    struct document *doc = bytes ? documents_add(f->t, f->loop, digest, media_type, bytes, len) : NULL;
+    f->fn(f->arg, doc, err);
+    free(f);
+}
+
+void documents_fetch(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
+                     const char *tag, enum document_kind kind, flight_fn *fn, void *arg)
+{
+    struct fetched *f = mem_new(struct fetched);
+    *f = (struct fetched){.t = t, .loop = loop, .kind = kind, .fn = fn, .arg = arg};
+    document_fetch(t->env->client(loop), repo, digest, tag, kind, on_fetch_done, f);
+}

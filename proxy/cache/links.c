@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/cache/links.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "layers/manifest.h"
+
+#define SHARDS 16
+
+struct link {
+    UT_hash_handle hh;
+    struct link *prev, *next; /* least recently used first */
+    uint64_t size;
+    uint64_t until_ms; /* monotonic; UINT64_MAX = for good */
+    bool manifest;     /* its own descriptors were linked too */
+    char key[];        /* "<digest> <repo key>" */
+};
+
+struct links {
+    const struct cache_env *env;
+    size_t shard_max;
+    struct {
+        pthread_mutex_t lock;
+        struct link *map, *lru;
+        size_t count;
+    } shard[SHARDS];
+};
+
+struct links *links_new(const struct cache_env *env, size_t max_in_memory)
+{
+    struct links *l = mem_new(struct links);
+    l->env = env;
+    l->shard_max = max_in_memory / SHARDS + 1;
+    for (unsigned i = 0; i < SHARDS; ++i)
+        pthread_mutex_init(&l->shard[i].lock, NULL);
+    return l;
+}
+
+static void drop(struct links *l, unsigned s, struct link *k)
+{
+    HASH_DEL(l->shard[s].map, k);
+    DL_DELETE(l->shard[s].lru, k);
+    --l->shard[s].count;
+    free(k);
+}
+
+void links_free(struct links *l)
+{
+    if (!l)
+        return;
+    for (unsigned i = 0; i < SHARDS; ++i) {
+        while (l->shard[i].lru)
+            drop(l, i, l->shard[i].lru);
+        pthread_mutex_destroy(&l->shard[i].lock);
+    }
+    free(l);
+}
+
+#define KEY_MAX (DIGEST_STR_MAX + 700)
+
+struct key {
+    unsigned shard;
+    size_t len;
+    char text[KEY_MAX];
+};
+
+static void make_key(struct key *k, const struct repo *repo, const struct digest *digest)
+{
+    int n = snprintf(k->text, sizeof k->text, "%s %s", digest->s, repo->key);
+    k->len = (size_t)n < sizeof k->text ? (size_t)n : sizeof k->text - 1;
+    char c = digest->s[strlen(digest->s) - 1];
+    k->shard = (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
+}
+
+/* Under the shard's lock; NULL if there is none, or it has run out. */
+static struct link *find(struct links *l, const struct key *k)
+{
+    struct link *e;
+    HASH_FIND(hh, l->shard[k->shard].map, k->text, k->len, e);
+    if (e && e->until_ms != UINT64_MAX && e->until_ms <= clock_mono_ms()) {
+        drop(l, k->shard, e);
+        return NULL;
+    }
+    return e;
+}
+
+static void put(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t size, uint64_t until_ms,
+                bool manifest)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    if (e) {
+        if (until_ms > e->until_ms)
+            e->until_ms = until_ms;
+        if (size)
+            e->size = size;
+        e->manifest |= manifest;
+    } else {
+        e = mem_zalloc(sizeof *e + k.len + 1);
+        memcpy(e->key, k.text, k.len + 1);
+        e->size = size;
+        e->until_ms = until_ms;
+        e->manifest = manifest;
+        HASH_ADD_KEYPTR(hh, l->shard[k.shard].map, e->key, k.len, e);
+        DL_APPEND(l->shard[k.shard].lru, e);
+        if (++l->shard[k.shard].count > l->shard_max)
+            drop(l, k.shard, l->shard[k.shard].lru);
+    }
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
+}
+
+bool links_try(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t *ret_size)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    if (e && ret_size)
+        *ret_size = e->size;
+    if (e && e->next) {
+        DL_DELETE(l->shard[k.shard].lru, e);
+        DL_APPEND(l->shard[k.shard].lru, e);
+    }
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
+    return e != NULL;
+}
+
+static bool linked_as_manifest(struct links *l, const struct repo *repo, const struct digest *digest)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    bool yes = e && e->manifest;
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
+    return yes;
+}
+
+struct get {
+    struct links *l;
+    struct repo *repo;
+    struct digest digest;
+    links_fn *fn;
+    void *arg;
+    bool known;
+    uint64_t size;
+};
+
+static void answer(void *arg)
+{
+    struct get *g = arg;
+    if (g->known)
+        put(g->l, g->repo, &g->digest, g->size, UINT64_MAX, false);
+    g->fn(g->arg, g->known, g->size);
+    repo_unref(g->repo);
+    free(g);
+}
+
+static void on_manifest(void *arg, const struct state_manifest *m, const struct err *err)
+{
+    struct get *g = arg;
+    if (err)
+        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical), F_ERR(err));
+    g->known = m != NULL;
+    g->size = m ? m->size : 0;
+    answer(g);
+}
+
+static void on_blob(void *arg, const struct state_ref *ref, const struct err *err)
+{
+    struct get *g = arg;
+    if (err)
+        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical), F_ERR(err));
+    g->known = ref != NULL;
+    g->size = ref ? ref->size : 0;
+    answer(g);
+}
+
+void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,
+               enum document_kind kind, links_fn *fn, void *arg)
+{
+    struct get *g = mem_new(struct get);
+    *g = (struct get){.l = l, .repo = repo_ref(repo), .digest = *digest, .fn = fn, .arg = arg};
+    g->known = links_try(l, repo, digest, &g->size);
+    if (g->known) {
+        loop_post(loop, answer, g);
+        return;
+    }
+    struct state_repo r = repo_state(repo);
+    if (kind == DOCUMENT_MANIFEST)
+        l->env->state->ops->manifest_get(l->env->state, loop, &r, digest, on_manifest, g);
+    else
+        l->env->state->ops->blob_get(l->env->state, loop, &r, digest, on_blob, g);
+}
+
+struct done_at_once {
+    state_done_fn *done;
+    void *arg;
+};
+
+static void done_at_once(void *p)
+{
+    struct done_at_once *d = p;
+    d->done(d->arg, NULL);
+    free(d);
+}
+
+void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *doc, state_done_fn *done,
+               void *arg)
+{
+    if (linked_as_manifest(l, repo, &doc->digest)) {
+        if (done) {
+            struct done_at_once *d = mem_new(struct done_at_once);
+            *d = (struct done_at_once){done, arg};
+            loop_post(loop, done_at_once, d);
+        }
+        return;
+    }
+    struct manifest *m = manifest_parse(doc->bytes, doc->len, doc->media_type, NULL);
+    size_t n = m ? manifest_count(m) : 0;
+    cleanup_free struct state_ref *refs = mem_zalloc((n + 1) * sizeof *refs);
+    for (size_t i = 0; i < n; ++i) {
+        const struct descriptor *d = manifest_at(m, i);
+        refs[i] = (struct state_ref){.digest = d->digest, .size = d->size, .media_type = d->media_type};
+        put(l, repo, &d->digest, d->size, UINT64_MAX, false);
+    }
+    put(l, repo, &doc->digest, doc->len, UINT64_MAX, true);
+    struct state_repo r = repo_state(repo);
+    struct state_manifest sm = {.digest = doc->digest, .media_type = doc->media_type, .size = doc->len};
+    l->env->state->ops->link_put(l->env->state, loop, &r, &sm, refs, n, done, arg);
+    manifest_free(m);
+}
+
+void links_add_seen(struct links *l, struct repo *repo, const struct digest *digest, uint64_t size, uint64_t ttl_ms)
+{
+    put(l, repo, digest, size, clock_mono_ms() + ttl_ms, false);
+}
+
+void links_drop(struct links *l, struct repo *repo, const struct digest *manifest)
+{
+    struct key k;
+    make_key(&k, repo, manifest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    if (e)
+        drop(l, k.shard, e);
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
+    struct state_repo r = repo_state(repo);
+    l->env->state->ops->link_drop(l->env->state, &r, manifest);
+}
