@@ -12,6 +12,8 @@
  *
  * Puts without a callback may be lost by kill -9 within the last moments (they are facts that can be asked for again).
  * A put with a callback is durable against kill -9 when the callback comes: what was announced to a client is put so.
+ * A get sees every put (and drop) whose call returned before it was called, on whichever thread, acknowledged or not.
+ * When too many calls wait, a put without a callback is dropped and counted, everything else answers ERR_OVERLOADED.
  * A store that fails (full disk, broken file) answers with err set; it never loses what it has, and pulls go on.
  */
 #include <stdbool.h>
@@ -71,7 +73,8 @@ struct state_ops {
      * of an injected manifest, its own). done may be NULL. */
     void (*link_put)(struct state *, struct loop *, const struct state_repo *, const struct state_manifest *,
                      const struct state_ref *refs, size_t ref_count, state_done_fn *done, void *arg);
-    /* Is that manifest one the name refers to (directly, or as child of one)? Its media type and size if so. */
+    /* Is that manifest one the name refers to (directly, or as child of one)? Its media type and size if so. A ref of a
+     * link_put counts as a child if its media type is a manifest's or an index's. */
     void (*manifest_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *,
                          state_manifest_fn *, void *arg);
     /* Is that blob one the name refers to, through a manifest? */
@@ -103,6 +106,8 @@ struct state_ops {
 struct state {
     const struct state_ops *ops;
     uint8_t scope_key[32]; /* random, made with the store: keys struct upstream.scope */
-    _Atomic uint64_t reads, writes, read_us, write_us, errors, writes_waiting; /* for /metrics */
+    /* For /metrics. Microseconds are from call to answer, waiting included. dropped: puts without a callback that were
+     * lost because the queue was full or the store failed. */
+    _Atomic uint64_t reads, writes, read_us, write_us, errors, writes_waiting, dropped;
 };
 #endif

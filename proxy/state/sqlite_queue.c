@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <assert.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "proxy/state/sqlite_impl.h"
+
+static void push(struct sqlite_queue *q, struct sqlite_call *call)
+{
+    call->next = NULL;
+    *q->tail = call;
+    q->tail = &call->next;
+    ++q->count;
+    q->bytes += call->bytes;
+}
+
+static struct sqlite_call *pop(struct sqlite_queue *q)
+{
+    struct sqlite_call *call = q->head;
+    if (!call)
+        return NULL;
+    q->head = call->next;
+    if (!q->head)
+        q->tail = &q->head;
+    --q->count;
+    q->bytes -= call->bytes;
+    call->next = NULL;
+    return call;
+}
+
+void sqlite_call_free(struct sqlite_call *call)
+{
+    if (call->free_result)
+        call->free_result(call);
+    free(call->refs);
+    free(call->err);
+    free(call);
+}
+
+static void answer_and_free(void *arg)
+{
+    struct sqlite_call *call = arg;
+    if (call->answer)
+        call->answer(call);
+    sqlite_call_free(call);
+}
+
+static void finish(struct sqlite_call *call)
+{
+    if (call->loop && call->answer)
+        loop_post(call->loop, answer_and_free, call);
+    else
+        answer_and_free(call);
+}
+
+/* Once a minute: a full disk would otherwise fill the log as well. */
+static void complain(struct sqlite_state *s, const struct err *err)
+{
+    uint64_t now = clock_mono_ms() + 1, last = atomic_load(&s->complained_ms);
+    (void)atomic_fetch_add(&s->base.errors, 1);
+    if ((!last || now - last >= 60000) && atomic_compare_exchange_strong(&s->complained_ms, &last, now))
+        log_error("the state store fails; pulls go on without it", F_S("file", s->path), F_ERR(err),
+                  F_U("errors", atomic_load(&s->base.errors)));
+}
+
+static void fail(struct sqlite_call *call, const struct err *err)
+{
+    if (!call->err)
+        call->err = mem_alloc(sizeof *call->err);
+    *call->err = *err;
+}
+
+/* ---- submit ---- */
+
+static bool overloaded(const struct sqlite_state *s, const struct sqlite_call *call)
+{
+    size_t count = call->write ? s->writes.count : s->reads.count + s->parked.count;
+    size_t bytes = call->write ? s->writes.bytes : s->reads.bytes + s->parked.bytes;
+    /* A put with keep set takes something away that must not be served any more: it gets room that others do
+     * not. */
+    size_t factor = call->keep ? 2 : 1;
+    return count >= factor * SQLITE_STATE_WAITING_MAX ||
+           bytes + call->bytes > factor * SQLITE_STATE_BYTES_MAX;
+}
+
+/* Under the lock. Returns false if the call was refused, with its error set. */
+static bool enqueue(struct sqlite_state *s, struct sqlite_call *call)
+{
+    uint32_t slot = call->topic % SQLITE_STATE_TOPICS;
+    struct err err;
+    if (s->stopping || overloaded(s, call)) {
+        if (s->stopping)
+            (void)err_set(&err, ERR_CANCELLED, "state store: rac-proxy is stopping");
+        else
+            (void)err_set(&err, ERR_OVERLOADED, "state store: too many calls wait");
+        err.retry_after_s = 1;
+        fail(call, &err);
+        return false;
+    }
+    if (call->write) {
+        call->number = s->topic_number[slot] = ++s->last_number;
+        push(&s->writes, call);
+        atomic_store_explicit(&s->base.writes_waiting, s->writes.count, memory_order_relaxed);
+        if (s->writes.count == 1)
+            pthread_cond_signal(&s->wake_writer);
+        return true;
+    }
+    call->number = call->everything ? s->last_number : s->topic_number[slot];
+    if (call->number > s->done_number) {
+        push(&s->parked, call);
+    } else {
+        push(&s->reads, call);
+        pthread_cond_signal(&s->wake_reader);
+    }
+    return true;
+}
+
+void sqlite_queue_submit(struct sqlite_state *s, struct sqlite_call *call)
+{
+    call->begin_us = clock_mono_us();
+    pthread_mutex_lock(&s->lock);
+    bool taken = enqueue(s, call);
+    if (!taken && call->answer && !call->loop) {
+        /* Its callback must not come from inside of the call: a reader takes it there, past the limit. */
+        push(&s->reads, call);
+        pthread_cond_signal(&s->wake_reader);
+        taken = true;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (taken)
+        return;
+    if (!call->answer)
+        (void)atomic_fetch_add(&s->base.dropped, 1);
+    finish(call);
+}
+
+/* ---- the writer ---- */
+
+static int run_stmt(struct sqlite_conn *c, enum sqlite_stmt_id id, struct err *err)
+{
+    sqlite3_stmt *stmt = sqlite_conn_stmt(c, id, err);
+    return stmt ? sqlite_conn_run(c, stmt, err) : -1;
+}
+
+/* One transaction over the calls from `first` up to `end`: all of them or none. */
+static int run_batch(struct sqlite_conn *c, struct sqlite_call *first, struct sqlite_call *end,
+                     struct err *err)
+{
+    if (run_stmt(c, SQL_BEGIN, err) < 0)
+        return -1;
+    int rc = 0;
+    for (struct sqlite_call *call = first; rc == 0 && call != end; call = call->next)
+        rc = call->run(c, call, err);
+    if (rc == 0)
+        rc = run_stmt(c, SQL_COMMIT, err);
+    if (rc < 0 && !sqlite3_get_autocommit(c->db)) /* SQLite has rolled back by itself on some errors */
+        (void)run_stmt(c, SQL_ROLLBACK, NULL);
+    return rc;
+}
+
+static void write_batch(struct sqlite_state *s, struct sqlite_call *first)
+{
+    struct err err;
+    if (run_batch(&s->writer, first, NULL, &err) == 0)
+        return;
+    complain(s, &err);
+    bool all = err.code == ERR_NO_SPACE || err.code == ERR_IO; /* the store's fault, not one of the calls' */
+    for (struct sqlite_call *call = first; call; call = call->next) {
+        if (!all && run_batch(&s->writer, call, call->next, &err) == 0)
+            continue;
+        fail(call, &err);
+        if (!call->answer)
+            (void)atomic_fetch_add(&s->base.dropped, 1);
+    }
+}
+
+/* Up to a batch of what waits, as a list that keeps its order. Under the lock. */
+static struct sqlite_call *take_batch(struct sqlite_state *s, uint64_t *ret_last)
+{
+    struct sqlite_call *first = NULL, **tail = &first, *call;
+    for (unsigned n = 0; n < SQLITE_STATE_BATCH_MAX && (call = pop(&s->writes)) != NULL; ++n) {
+        *tail = call;
+        tail = &call->next;
+        *ret_last = call->number;
+    }
+    atomic_store_explicit(&s->base.writes_waiting, s->writes.count, memory_order_relaxed);
+    return first;
+}
+
+/* Reads whose writes are through. Under the lock. */
+static void unpark(struct sqlite_state *s)
+{
+    for (size_t n = s->parked.count; n > 0; --n) {
+        struct sqlite_call *call = pop(&s->parked);
+        bool ready = call->number <= s->done_number;
+        push(ready ? &s->reads : &s->parked, call);
+    }
+    if (s->reads.count)
+        pthread_cond_broadcast(&s->wake_reader);
+}
+
+static void *writer_main(void *arg)
+{
+    struct sqlite_state *s = arg;
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->writes.head && !s->stopping)
+            pthread_cond_wait(&s->wake_writer, &s->lock);
+        uint64_t last = 0;
+        struct sqlite_call *batch = take_batch(s, &last);
+        if (!batch)
+            break;
+        pthread_mutex_unlock(&s->lock);
+        write_batch(s, batch);
+        pthread_mutex_lock(&s->lock);
+        s->done_number = last;
+        unpark(s);
+        pthread_mutex_unlock(&s->lock);
+        for (struct sqlite_call *next; batch; batch = next) {
+            next = batch->next;
+            (void)atomic_fetch_add(&s->base.writes, 1);
+            (void)atomic_fetch_add(&s->base.write_us, clock_mono_us() - batch->begin_us);
+            finish(batch);
+        }
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+/* ---- the readers ---- */
+
+struct reader {
+    struct sqlite_state *s;
+    struct sqlite_conn *conn;
+};
+
+static void *reader_main(void *arg)
+{
+    struct reader r = *(struct reader *)arg;
+    struct sqlite_state *s = r.s;
+    free(arg);
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->reads.head && s->stopping < 2)
+            pthread_cond_wait(&s->wake_reader, &s->lock);
+        struct sqlite_call *call = pop(&s->reads);
+        if (!call)
+            break;
+        pthread_mutex_unlock(&s->lock);
+        struct err err;
+        if (!call->err && call->run(r.conn, call, &err) < 0) {
+            complain(s, &err);
+            fail(call, &err);
+        }
+        (void)atomic_fetch_add(&s->base.reads, 1);
+        (void)atomic_fetch_add(&s->base.read_us, clock_mono_us() - call->begin_us);
+        finish(call);
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+void sqlite_queue_start(struct sqlite_state *s)
+{
+    sigset_t all, old;
+    sigfillset(&all); /* signals are for the thread that waits for them */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(&s->writer_thread, NULL, writer_main, s);
+    assert(rc == 0);
+    for (int i = 0; i < SQLITE_STATE_READERS; ++i) {
+        struct reader *r = mem_new(struct reader);
+        *r = (struct reader){s, &s->reader[i]};
+        rc = pthread_create(&s->reader_thread[i], NULL, reader_main, r);
+        assert(rc == 0);
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void sqlite_queue_stop(struct sqlite_state *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->stopping = 1;
+    pthread_cond_signal(&s->wake_writer);
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->writer_thread, NULL);
+    /* Nothing is parked any more: the readers empty their queue and go. */
+    pthread_mutex_lock(&s->lock);
+    assert(!s->parked.head);
+    s->stopping = 2;
+    pthread_cond_broadcast(&s->wake_reader);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < SQLITE_STATE_READERS; ++i)
+        pthread_join(s->reader_thread[i], NULL);
+}
