@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the behaviour and client tests. What a fixture starts, it ends; the session checks that nothing is left."""
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+
+from rig import certs, engines, images, process, proxy, registry, tokens, upstream  # noqa: E402
+
+# Short limits, so that a test of a fault takes as long as the fault and not as long as a patient user would wait.
+IMPATIENT = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s", "--upstream-stall-timeout", "2s",
+             "--upstream-missing", "0s"]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also the cases that take minutes")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; only with --long")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: ./test.sh --long"))
+
+
+@pytest.fixture(scope="session")
+def scratch():
+    s = process.Scratch()
+    yield s
+    left = s.close()
+    assert not left, "left behind:\n" + "\n".join(left)
+
+
+@pytest.fixture(scope="session")
+def authority(scratch):
+    return certs.Authority(scratch)
+
+
+@pytest.fixture(scope="session")
+def layer(scratch):
+    return proxy.Layer(scratch)
+
+
+@pytest.fixture
+def up():
+    u = upstream.Upstream()
+    yield u
+    u.close()
+
+
+@pytest.fixture
+def another():
+    """A second server, on another port: another host, as far as credentials go."""
+    u = upstream.Upstream()
+    yield u
+    u.close()
+
+
+@pytest.fixture
+def make(scratch, request):
+    """make(...) is a Proxy that is stopped and checked at the end of the test."""
+    made = []
+
+    def start(*args, **kwargs):
+        made.append(proxy.Proxy(scratch, *args, **kwargs))
+        return made[-1]
+    yield start
+    problems = []
+    for p in made:
+        try:
+            p.close()
+        except AssertionError as e:
+            problems.append(str(e))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def px(make, up):
+    """A proxy in front of `up`, which is its default upstream and called up.test; nothing is injected."""
+    return make({"up.test": up.url}, IMPATIENT)
+
+
+@pytest.fixture
+def ix(make, up, layer):
+    """The same with the layer of the tests for every image."""
+    return make({"up.test": up.url}, IMPATIENT, inject=layer.path)
+
+
+@pytest.fixture(scope="session")
+def store(scratch):
+    """Debian's docker-registry with every image of the tests, as lib/<name>:latest."""
+    r = registry.Registry(scratch)
+    for name, build in images.RUNNABLE.items():
+        r.push(f"lib/{name}", "latest", build())
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="session")
+def token_server(scratch):
+    t = tokens.TokenServer(scratch, "puller", proxy.secret("correct-horse-token"))
+    yield t
+    t.close()
+
+
+@pytest.fixture(scope="session")
+def token_registry(scratch, token_server):
+    r = registry.Registry(scratch, "token-registry", tokens=token_server)
+    r.push("team/private", "latest", images.busybox())
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="session")
+def basic_registry(scratch):
+    r = registry.Registry(scratch, "basic-registry", basic=("puller", proxy.secret("correct-horse-basic")))
+    r.push("team/private", "latest", images.busybox())
+    yield r
+    r.close()
+
+
+@pytest.fixture(scope="session")
+def docker(scratch):
+    d = engines.Docker(scratch)
+    yield d
+    d.close()
+
+
+@pytest.fixture(scope="session")
+def podman(scratch):
+    p = engines.Podman(scratch)
+    yield p
+    p.close()
+
+
+@pytest.fixture(scope="session")
+def skopeo(scratch):
+    return engines.Skopeo(scratch)
+
+
+@pytest.fixture(scope="session")
+def containerd(scratch):
+    c = engines.Containerd(scratch)
+    yield c
+    c.close()
