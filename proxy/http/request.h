@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/log.h"
 #include "common/loop.h"
 #include "common/str.h"
 
@@ -37,6 +38,9 @@ struct slice request_query(const struct request *r); /* behind the '?', or empty
 struct slice request_query_param(struct request *r, const char *name);
 /* First header of that name (lower-case), or p == NULL. */
 struct slice request_header(const struct request *r, const char *name);
+/* The index-th header of that name, from 0 (clients send Accept in one line or in six), or p == NULL. Host is there;
+ * Content-Length, Transfer-Encoding, Expect and Upgrade are the server's business and are not. */
+struct slice request_header_at(const struct request *r, const char *name, unsigned index);
 struct slice request_host(const struct request *r); /* Host header or :authority; may be empty */
 struct slice request_body(const struct request *r); /* whole; at most the server's max_body_bytes */
 bool request_is_tls(const struct request *r);
@@ -56,6 +60,9 @@ void request_on_dispose(struct request *r, void (*fn)(void *arg), void *arg);
 
 /* For the access log and metrics; a room may set the label of its route once ("manifests", "blobs", …; static string). */
 void request_set_route(struct request *r, const char *route);
+const char *request_route(const struct request *r); /* NULL: none was set */
 /* Free-form field for the access log line, a few at most; both strings must outlive the request (key static). */
 void request_log_field(struct request *r, const char *key, struct slice value);
+/* Copies them to `out`, in the order they were added; returns how many, `max` at most. */
+unsigned request_log_fields(const struct request *r, struct log_field *out, unsigned max);
 #endif

@@ -22,7 +22,7 @@ void response_header(struct request *r, const char *name, struct slice value);
 /* As above, but the value must stay valid until the request is over: no copy. */
 void response_header_ref(struct request *r, const char *name, struct slice value);
 
-/* Body copied into the request's memory. */
+/* Body copied into the request's memory. The request may be gone when these two return. */
 void response_send(struct request *r, int status, const void *body, size_t len);
 /* Body must stay valid until the request is over. */
 void response_send_ref(struct request *r, int status, const void *body, size_t len);
@@ -44,7 +44,9 @@ void response_write(struct request *r, const void *p, size_t len);
 void response_write_file(struct request *r, int fd, uint64_t offset, uint64_t len, void (*on_short)(void *arg), void *arg);
 /* All bytes were written. Asserts that they add up to content_length. The request may be gone when it returns. */
 void response_end(struct request *r);
-/* Ends the connection by reset (RST), so that no reader takes what it has for complete. The request may be gone after. */
+/* Ends the connection by reset (RST), so that no reader takes what it has for complete. The request may be gone after.
+ * At any time before the end, before an answer too; while bytes are on their way it takes effect at the next turn of the
+ * loop. */
 void response_abort(struct request *r);
 
 bool response_started(const struct request *r);

@@ -66,7 +66,8 @@ unsigned http_server_drain(struct http_server *s, uint32_t grace_ms);
 void http_server_free(struct http_server *s);
 
 struct http_server_stats {
-    uint64_t connections_accepted, connections_refused;
+    uint64_t connections_accepted;
+    uint64_t connections_refused; /* times a worker stopped accepting: at the limit, or out of descriptors */
     uint32_t connections_open, requests_open;
     uint64_t slow_readers_cut, clients_vanished;
 };

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "proxy/http/http_impl.h"
+
+/*
+ * The connection limit is one counter for all workers. A worker that finds it full stops listening and says
+ * so in is_paused; whoever closes a connection wakes those that said so. Both look again after they wrote, so
+ * that a close between the look and the pause is not missed.
+ */
+static bool reserve(struct http_server *s)
+{
+    if (atomic_fetch_add(&s->connections, 1) < s->config.limits.max_connections)
+        return true;
+    atomic_fetch_sub(&s->connections, 1);
+    return false;
+}
+
+static void release(struct http_server *s)
+{
+    atomic_fetch_sub(&s->connections, 1);
+    for (unsigned i = 0; i < s->worker_count; ++i) {
+        struct worker *w = &s->workers[i];
+        if (atomic_load(&w->is_paused) && atomic_exchange(&w->is_paused, false))
+            loop_post(w->loop, conn_accept_resume, w);
+    }
+}
+
+static void stop_listening(struct worker *w)
+{
+    for (unsigned i = 0; i < w->server->config.listen_count; ++i) {
+        if (w->listeners[i].sock)
+            h2o_socket_read_stop(w->listeners[i].sock);
+    }
+}
+
+void conn_accept_resume(void *arg)
+{
+    struct worker *w = arg;
+    if (w->is_draining)
+        return;
+    for (unsigned i = 0; i < w->server->config.listen_count; ++i) {
+        if (w->listeners[i].sock)
+            h2o_socket_read_start(w->listeners[i].sock, conn_accept);
+    }
+}
+
+static void pause_at_limit(struct worker *w)
+{
+    count_up(&w->refused);
+    stop_listening(w);
+    atomic_store(&w->is_paused, true);
+    if (atomic_load(&w->server->connections) < w->server->config.limits.max_connections &&
+        atomic_exchange(&w->is_paused, false))
+        loop_post(w->loop, conn_accept_resume, w);
+}
+
+/* Out of descriptors or memory: the listener stays readable, and asking again at once would only burn the
+ * core. */
+static void pause_after_error(struct worker *w, int errno_value)
+{
+    count_up(&w->refused);
+    if (!w->accept_failed_logged) {
+        w->accept_failed_logged = true;
+        log_warn("cannot accept connections; raise the limit of open files",
+                 F_S("error", strerror(errno_value)));
+    }
+    stop_listening(w);
+    loop_timer_arm(w->loop, &w->accept_timer, HTTP_ACCEPT_PAUSE_MS, conn_accept_resume, w);
+}
+
+static void on_close(void *data)
+{
+    struct conn *c = data;
+    assert(c->magic == CONN_MAGIC && !c->current);
+    struct worker *w = c->worker;
+    link_remove(&c->link);
+    --w->conn_count;
+    c->magic = 0;
+    free(c);
+    release(w->server);
+}
+
+void conn_accept(h2o_socket_t *listener, const char *err)
+{
+    if (err)
+        return;
+    struct worker *w = ((struct listener *)listener->data)->worker;
+    for (int i = 0; i < HTTP_ACCEPT_BATCH; ++i) {
+        if (!reserve(w->server)) {
+            pause_at_limit(w);
+            return;
+        }
+        h2o_socket_t *sock = h2o_evloop_socket_accept(listener);
+        if (!sock) {
+            int saved = errno;
+            release(w->server);
+            if (saved == EMFILE || saved == ENFILE || saved == ENOBUFS || saved == ENOMEM)
+                pause_after_error(w, saved);
+            return;
+        }
+        struct conn *c = mem_new(struct conn);
+        c->magic = CONN_MAGIC;
+        c->worker = w;
+        c->sock = sock;
+        link_insert(&w->conns, &c->link);
+        ++w->conn_count;
+        count_up(&w->accepted);
+        sock->on_close.cb = on_close;
+        sock->on_close.data = c;
+        h2o_accept(&w->accept_ctx, sock);
+    }
+}
+
+void conn_shut(struct conn *c)
+{
+    (void)shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
+}
+
+void conn_linger_none(struct conn *c)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(h2o_socket_get_fd(c->sock), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+void conn_reset(struct conn *c)
+{
+    conn_linger_none(c);
+    conn_shut(c);
+}
+
+/* A leaky bucket: HTTP_RESETS_BURST at once, HTTP_RESETS_PER_S in the long run (CVE-2023-44487,
+ * CVE-2025-8671). */
+void conn_count_reset(struct conn *c)
+{
+    uint64_t now = clock_mono_us(), back = (now - c->resets_us) * HTTP_RESETS_PER_S / 1000000;
+    if (back > 0) {
+        c->resets = back < c->resets ? c->resets - (uint32_t)back : 0;
+        c->resets_us = now;
+    }
+    if (++c->resets == HTTP_RESETS_BURST) {
+        log_warn("connection cut: the client resets its streams too often");
+        conn_reset(c);
+    }
+}
