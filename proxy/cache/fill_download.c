@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The upstream side of a fill: open the partial, ask, write, hash, resume, verify, publish. All on the fill's loop. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "proxy/cache/document_fetch.h"
+#include "proxy/cache/fill_impl.h"
+
+#define PROGRESS_MIN ((uint64_t)1 << 20) /* a try that brought this much does not count as a failed one */
+
+#define RETRY_AFTER_MAX_S UINT64_C(15)
+#define WINDOW_LOW        ((size_t)256 << 10) /* with less room than this in the window the download pauses */
+
+static const uint32_t pauses_ms[FILL_RETRIES] = {100, 400, 1000, 2500, 5000};
+
+static void ask(struct fill *f);
+
+/* ---- ends ---- */
+
+/* The download is over, whichever way: drops its reference. */
+static void over(struct fill *f)
+{
+    metric_sub(f->table->in_flight, 1);
+    fill_unref(f);
+}
+
+static void fail(struct fill *f, const struct err *err, bool keep_bytes)
+{
+    const struct cache_env *env = f->table->env;
+    f->fetch = NULL;
+    pthread_mutex_lock(&f->lock);
+    f->phase = PHASE_FAILED;
+    f->err = *err;
+    fill_wake(f);
+    pthread_mutex_unlock(&f->lock);
+    fill_forget(f);
+    if (f->partial)
+        env->store->ops->partial_close(env->store, steal_ptr(&f->partial), keep_bytes);
+    metric_inc(f->table->failed);
+    log_warn("blob not filled", F_S("blob", f->what), F_U("bytes", f->written), F_ERR(err));
+    over(f);
+}
+
+static void on_published(void *arg, struct blob *blob, const struct err *err)
+{
+    struct fill *f = arg;
+    if (err)
+        log_error("blob not kept", F_S("blob", f->what), F_ERR(err));
+    metric_inc(blob ? f->table->ok : f->table->not_kept);
+    blob_unref(blob);
+    fill_forget(f);
+    over(f);
+}
+
+static void verified(struct fill *f)
+{
+    const struct cache_env *env = f->table->env;
+    bool kept = !fill_window_in_use(&f->window);
+    pthread_mutex_lock(&f->lock);
+    f->phase = PHASE_VERIFIED;
+    f->size_known = true;
+    f->size = f->available = f->written;
+    fill_wake(f);
+    pthread_mutex_unlock(&f->lock);
+    log_info("blob filled", F_S("blob", f->what), F_U("bytes", f->size), F_S("kept", kept ? "yes" : "no"));
+    if (kept) {
+        env->store->ops->partial_publish(env->store, f->loop, steal_ptr(&f->partial), on_published, f);
+        return;
+    }
+    env->store->ops->partial_close(env->store, steal_ptr(&f->partial), false);
+    fill_forget(f);
+    metric_inc(f->table->not_kept);
+    over(f);
+}
+
+/* All bytes are there. */
+static void finish(struct fill *f)
+{
+    struct digest found = hasher_digest(f->partial->hash);
+    if (digest_eq(&found, &f->digest)) {
+        verified(f);
+        return;
+    }
+    struct err err;
+    (void)err_set(&err, ERR_UPSTREAM, "%s sent %llu bytes of digest %s for %s", f->repo->upstream->name,
+                  (unsigned long long)f->written, found.s, f->what);
+    fail(f, &err, false);
+}
+
+/* ---- again ---- */
+
+static void on_retry(void *arg)
+{
+    struct fill *f = arg;
+    metric_inc(f->table->resumes);
+    ask(f);
+}
+
+/* The try broke: again with Range, or give up. */
+static void broke(struct fill *f, const struct err *err)
+{
+    f->fetch = NULL;
+    if (f->written - f->tried_at >= PROGRESS_MIN)
+        f->tries = 0;
+    if (f->phase != PHASE_STREAMING || f->tries >= FILL_RETRIES || err->code == ERR_CANCELLED) {
+        fail(f, err, true);
+        return;
+    }
+    log_info("blob broke off: asking again", F_S("blob", f->what), F_U("have", f->written), F_U("try", f->tries + 1),
+             F_ERR(err));
+    uint64_t pause_ms = pauses_ms[f->tries++];
+    if (err->retry_after_s)
+        pause_ms = err->retry_after_s < RETRY_AFTER_MAX_S ? err->retry_after_s * UINT64_C(1000) : RETRY_AFTER_MAX_S * 1000;
+    loop_timer_arm(f->loop, &f->retry, pause_ms, on_retry, f);
+}
+
+/* What is in the file is of no use: from the beginning. Only while no reader has had a byte of it. */
+static bool start_over(struct fill *f, struct err *err)
+{
+    if (f->available > 0 || ftruncate(f->partial->fd, 0) < 0) {
+        (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s", f->repo->upstream->name,
+                      f->what);
+        return false;
+    }
+    hasher_free(f->partial->hash);
+    f->partial->hash = hasher_new(digest_algorithm(&f->digest));
+    f->partial->have = 0;
+    f->written = f->skip = 0;
+    return true;
+}
+
+/* ---- the answer ---- */
+
+/* How far readers may go. Under f->lock, or before there are readers of it. */
+static uint64_t readable(const struct fill *f)
+{
+    uint64_t hold = f->size > FILL_HOLD_BACK ? f->size - FILL_HOLD_BACK : 0;
+    if (!f->size_known)
+        return 0;
+    return f->written < hold ? f->written : hold;
+}
+
+/* Checks everything that can be told from the head. 0: the body is wanted. */
+static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_size, bool *ret_size_known,
+                      struct err *err)
+{
+    const char *name = f->repo->upstream->name;
+    if (fetch_head_err(h, f->repo->upstream, f->what, ERR_BLOB_UNKNOWN, err) < 0)
+        return -1;
+    if (h->content_encoding[0])
+        return err_set(err, ERR_UPSTREAM, "%s sent Content-Encoding '%s', which we never ask for: %s", name,
+                       h->content_encoding, f->what);
+    if (h->digest_malformed || (digest_is_set(&h->digest) &&
+                                slice_eq(digest_algorithm(&h->digest), digest_algorithm(&f->digest)) &&
+                                !digest_eq(&h->digest, &f->digest)))
+        return err_set(err, ERR_UPSTREAM, "%s announced another digest (%s) for %s", name,
+                       h->digest_malformed ? "malformed" : h->digest.s, f->what);
+    if (h->status == 206) {
+        if (!h->has_range || h->range_first != f->written || h->range_total == UINT64_MAX ||
+            h->range_last + 1 != h->range_total)
+            return err_set(err, ERR_UPSTREAM, "%s answered another range than bytes=%llu- of %s", name,
+                           (unsigned long long)f->written, f->what);
+        *ret_size = h->range_total;
+        *ret_size_known = true;
+    } else if (h->status == 200) {
+        *ret_size_known = h->content_length >= 0 || f->expected_size;
+        *ret_size = h->content_length >= 0 ? (uint64_t)h->content_length : f->expected_size;
+    } else {
+        return err_set(err, ERR_UPSTREAM, "%s answered %d for %s", name, h->status, f->what);
+    }
+    if (*ret_size_known && (*ret_size < f->written || (f->size_known && f->size != *ret_size)))
+        return err_set(err, ERR_UPSTREAM, "%s now says %llu bytes, it was %llu: %s", name,
+                       (unsigned long long)*ret_size, (unsigned long long)(f->size_known ? f->size : f->written), f->what);
+    return 0;
+}
+
+static bool on_head(void *arg, const struct fetch_head *h)
+{
+    struct fill *f = arg;
+    struct err err;
+    uint64_t size = 0;
+    bool size_known = false;
+    if (check_head(f, h, &size, &size_known, &err) < 0) {
+        /* Bytes from an earlier try that this upstream does not go on with: forget them and ask for all. */
+        bool useless = f->written > 0 && f->phase != PHASE_STREAMING &&
+                       (h->status == 416 || h->status == 206 || h->status == 200);
+        f->fetch = NULL;
+        if (useless && start_over(f, &err))
+            ask(f);
+        else if (h->status >= 500 || h->status == 429 || h->status == 408 || h->status == 401)
+            broke(f, &err); /* a 401 midway: the token or the presigned address ran out */
+        else
+            fail(f, &err, f->phase == PHASE_STREAMING || h->status >= 400);
+        return false;
+    }
+    f->skip = h->status == 200 ? f->written : 0;
+    if (f->phase != PHASE_STREAMING)
+        f->fd = dup(f->partial->fd);
+    pthread_mutex_lock(&f->lock);
+    f->phase = PHASE_STREAMING;
+    f->size_known = size_known;
+    f->size = size;
+    f->available = readable(f);
+    fill_wake(f);
+    pthread_mutex_unlock(&f->lock);
+    return true;
+}
+
+/* ---- the body ---- */
+
+static void notify(void *arg)
+{
+    struct fill *f = arg;
+    pthread_mutex_lock(&f->lock);
+    f->notify_posted = false;
+    fill_wake(f);
+    pthread_mutex_unlock(&f->lock);
+    fill_unref(f);
+}
+
+/* After bytes came: how far readers may go, and word to them, once per turn of the loop. */
+static void advance(struct fill *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->available = readable(f);
+    bool post = f->readers && !f->notify_posted;
+    f->notify_posted |= post;
+    pthread_mutex_unlock(&f->lock);
+    if (post) {
+        fill_ref(f);
+        loop_post(f->loop, notify, f);
+    }
+}
+
+/* Returns the bytes written at f->written + done so far; fewer than len: *err says why. */
+static size_t write_file(struct fill *f, const char *p, size_t len, struct err *err)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pwrite(f->partial->fd, p + done, len - done, (off_t)(f->written + done));
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            (void)err_set_errno(err, ERR_IO, n < 0 ? errno : ENOSPC, "cannot write %s", f->what);
+            break;
+        }
+    }
+    return done;
+}
+
+/* Under f->lock. The window's bytes to the file, now that there is room; false if there is none after all. */
+static bool window_to_file(struct fill *f)
+{
+    char *copy = mem_alloc(FILL_WINDOW_MAX);
+    size_t len = fill_window_get(&f->window, f->window.begin, UINT64_MAX, copy, FILL_WINDOW_MAX);
+    uint64_t end = f->written;
+    struct err err;
+    f->written = f->window.begin;
+    bool all = write_file(f, copy, len, &err) == len;
+    f->written = end;
+    free(copy);
+    if (all)
+        fill_window_close(&f->window);
+    return all;
+}
+
+static void on_room(void *arg, const struct err *err)
+{
+    struct fill *f = arg;
+    pthread_mutex_lock(&f->lock);
+    f->making_room = false;
+    bool on_disk = f->partial && !err && window_to_file(f);
+    f->paused = false;
+    pthread_mutex_unlock(&f->lock);
+    if (!on_disk)
+        log_warn("no room on disk: streaming through memory, the blob will not be kept", F_S("blob", f->what),
+                 F_S("error", err ? err->msg : NULL));
+    if (f->fetch)
+        fetch_resume(f->fetch);
+    fill_unref(f);
+}
+
+/* The disk took `done` of the bytes at p: the rest goes through the window. */
+static void open_window(struct fill *f, uint64_t at)
+{
+    const struct cache_env *env = f->table->env;
+    pthread_mutex_lock(&f->lock);
+    fill_window_open(&f->window, at);
+    bool ask_room = !f->room_asked;
+    f->room_asked = true;
+    f->making_room = f->paused = ask_room;
+    pthread_mutex_unlock(&f->lock);
+    if (!ask_room)
+        return;
+    fill_ref(f);
+    fetch_pause(f->fetch);
+    env->store->ops->make_room(env->store, f->loop, f->size_known ? f->size - at : PROGRESS_MIN, on_room, f);
+}
+
+static int put_window(struct fill *f, const char *p, size_t len, struct err *err)
+{
+    pthread_mutex_lock(&f->lock);
+    bool all = fill_window_put(&f->window, p, len) == len;
+    bool pause = fill_window_room(&f->window) < WINDOW_LOW && !f->paused;
+    f->paused |= pause;
+    pthread_mutex_unlock(&f->lock);
+    if (pause)
+        fetch_pause(f->fetch);
+    return all ? 0 : err_set(err, ERR_INTERNAL, "window overrun: %s", f->what);
+}
+
+static int take(struct fill *f, const char *p, size_t len, struct err *err)
+{
+    size_t done = 0;
+    if (!fill_window_in_use(&f->window)) {
+        done = write_file(f, p, len, err);
+        if (done == len)
+            return 0;
+        if (err->code != ERR_NO_SPACE)
+            return -1;
+        open_window(f, f->written + done);
+    }
+    return put_window(f, p + done, len - done, err);
+}
+
+static bool on_data(void *arg, const void *p, size_t len)
+{
+    struct fill *f = arg;
+    struct err err;
+    size_t skipped = len < f->skip ? len : (size_t)f->skip; /* a 200 where a 206 was asked for */
+    f->skip -= skipped;
+    p = (const char *)p + skipped;
+    len -= skipped;
+    if (len == 0)
+        return true;
+    if (f->size_known && len > f->size - f->written) {
+        (void)err_set(&err, ERR_UPSTREAM, "%s sent more than the %llu bytes of %s", f->repo->upstream->name,
+                      (unsigned long long)f->size, f->what);
+        fail(f, &err, false);
+        return false;
+    }
+    if (take(f, p, len, &err) < 0) {
+        fail(f, &err, false);
+        return false;
+    }
+    hasher_update(f->partial->hash, p, len);
+    f->written += len;
+    metric_add(f->table->bytes, len);
+    advance(f);
+    return true;
+}
+
+static void on_done(void *arg, const struct err *err)
+{
+    struct fill *f = arg;
+    struct err short_err;
+    f->fetch = NULL;
+    if (!err && f->size_known && f->written < f->size) {
+        (void)err_set(&short_err, ERR_UPSTREAM, "%s: the answer ended after %llu of %llu bytes of %s",
+                      f->repo->upstream->name, (unsigned long long)f->written, (unsigned long long)f->size, f->what);
+        err = &short_err;
+    }
+    if (err)
+        broke(f, err);
+    else
+        finish(f);
+}
+
+static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
+
+static void ask(struct fill *f)
+{
+    f->tried_at = f->written;
+    cleanup_free char *path = document_path(f->repo, "blobs", f->digest.s);
+    f->fetch = fetch_start(f->table->env->client(f->loop),
+                           &(struct fetch_params){.upstream = f->repo->upstream,
+                                                  .path = path,
+                                                  .repository = f->repo->repository,
+                                                  .accept = "*/*",
+                                                  .range_from = f->written},
+                           &ops, f);
+}
+
+static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
+{
+    struct fill *f = arg;
+    struct err e;
+    if (!p) {
+        fail(f, err, false);
+        return;
+    }
+    f->partial = p;
+    f->written = p->have;
+    pthread_mutex_lock(&f->lock);
+    f->phase = PHASE_ASKING;
+    pthread_mutex_unlock(&f->lock);
+    if (p->have > 0) {
+        struct digest found = hasher_digest(p->hash);
+        if (digest_eq(&found, &f->digest)) { /* all there: the process ended before it was published */
+            f->fd = dup(p->fd);
+            verified(f);
+            return;
+        }
+        if (f->expected_size && p->have >= f->expected_size && !start_over(f, &e)) {
+            fail(f, &e, false);
+            return;
+        }
+    }
+    ask(f);
+}
+
+void fill_download_begin(struct fill *f)
+{
+    const struct cache_env *env = f->table->env;
+    metric_add(f->table->in_flight, 1);
+    env->store->ops->partial_open(env->store, f->loop, &f->digest, on_opened, f);
+}
+
+static void go_on(void *arg)
+{
+    struct fill *f = arg;
+    pthread_mutex_lock(&f->lock);
+    bool abandoned = !f->readers && fill_window_in_use(&f->window) && f->fetch;
+    pthread_mutex_unlock(&f->lock);
+    if (abandoned) {
+        struct err err;
+        fetch_cancel(steal_ptr(&f->fetch));
+        (void)err_set(&err, ERR_CANCELLED, "nobody reads it any more, and there is no room to keep it");
+        fail(f, &err, true);
+    } else if (f->fetch) {
+        fetch_resume(f->fetch);
+    }
+    fill_unref(f);
+}
+
+void fill_download_go_on(struct fill *f)
+{
+    fill_ref(f);
+    loop_post(f->loop, go_on, f);
+}
