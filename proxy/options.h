@@ -2,10 +2,16 @@
 #ifndef RAC_PROXY_OPTIONS_H
 #define RAC_PROXY_OPTIONS_H
 /*
- * What rac-proxy was told: one table (options.c) of every option's name, type, default, unit, range and help, from which
- * come the YAML file's members, the RAC_… environment, the flags, --help, docs/config.md and the man page.
+ * What rac-proxy was told: one table (options_table.c) of every option's name, type, default, unit, range and
+ * help, from which come the YAML file's members, the RAC_... environment, the flags, --help, docs/config.md
+ * and the man page.
  *
- * Flag over environment over file over default. Secrets also as …_FILE (environment) and `…-file` (YAML).
+ * Flag over environment over file over default; a reload reads all of them again. The only secrets are the
+ * passwords of upstreams: `password` or `password-file` in the file, RAC_UPSTREAM_<NAME>_PASSWORD or
+ * ..._PASSWORD_FILE in the environment, never a flag. They are zeroed when freed, and never printed: "set" is
+ * all that is shown.
+ *
+ * Relative paths in the file are relative to the file; all paths here can be opened as they are.
  * Immutable once read; options_free when done. Main thread.
  */
 #include <stdbool.h>
@@ -16,58 +22,105 @@
 #include "common/err.h"
 #include "common/log.h"
 
+/* Where a value was given, for messages. Lines and columns count from 1; 0 if it was not the file. */
+struct option_origin {
+    enum { OPTION_FROM_DEFAULT, OPTION_FROM_FILE, OPTION_FROM_ENV, OPTION_FROM_FLAG } source;
+    unsigned line, column;
+};
+
 struct options_upstream {
-    char *name, *url;
-    char *username, *password; /* password read from its file already */
+    char *
+        name; /* as in "docker.io", "lab", "localhost:5000"; well-formed; its aliases are docker.io already */
+    char *url;      /* well-formed, with scheme and host, no user info, no trailing slash */
+    bool url_given; /* false: an entry that adds credentials to a registry; url is https://<name> */
+    char *username, *password; /* both or none; password read from its file already */
     char *ca;
-    char **realms;             /* NULL-terminated, or NULL */
-    char *inject;              /* an injection file, "none", or NULL: by the rules */
+    char **realms; /* hosts, lower case, no port; NULL-terminated, or NULL */
+    char *inject;  /* an injection file, "none", or NULL: by the rules */
     bool private_addresses;
-    uint64_t fresh_ms;         /* UINT64_MAX: upstream.fresh */
+    uint64_t fresh_ms; /* UINT64_MAX: upstream.fresh */
+    struct option_origin origin;
 };
 
 struct options_rule {
-    char *match;     /* glob over the canonical name: "quay.io/nextflow/*" */
-    char *injection; /* path of an injection file (absolute, or relative to the configuration file), NULL = none */
+    char *match;     /* glob over the canonical name: "quay.io/nextflow/" and a star */
+    char *injection; /* path of an injection file, NULL = none */
+    struct option_origin origin;
 };
 
 struct options {
     char *config_file; /* NULL: none */
+
     /* listening */
-    char **listen; size_t listen_count; /* "127.0.0.1:9090" */
-    char *tls_certificate, *tls_key; bool tls_http2;
-    uint32_t workers;                    /* 0: one per core */
+    char **listen; /* "127.0.0.1:9090", "[::1]:9090", ":9090", "localhost:0" */
+    size_t listen_count;
+    char *tls_certificate, *tls_key; /* both or none */
+    bool tls_http2;
+    uint32_t workers; /* 0: one per core */
     uint32_t max_connections;
     uint64_t idle_timeout_ms, slow_reader_timeout_ms;
+
     /* store */
     char *data_dir;
-    uint64_t cache_size_bytes; uint32_t cache_size_percent; /* percent if bytes is 0 */
-    uint64_t cache_memory_bytes;                             /* manifests kept in memory */
-    /* upstreams */
-    struct options_upstream *upstreams; size_t upstream_count;
-    char *default_upstream;              /* NULL: the first given, or docker.io */
+    uint64_t cache_size_bytes;   /* 0: by percent */
+    uint32_t cache_size_percent; /* 1..100, of the file system */
+    uint64_t cache_memory_bytes; /* manifests kept in memory */
+
+    /* upstreams: those of the flags first, then of the environment, then of the file; no name twice */
+    struct options_upstream *upstreams;
+    size_t upstream_count;
+    char *default_upstream; /* never NULL: as given, else the first given with a url, else docker.io */
     bool upstreams_any;
-    uint64_t fresh_ms, stale_ms, offline_ms, missing_ms; bool stale_while_revalidate;
+    uint64_t fresh_ms, stale_ms, offline_ms, missing_ms;
+    bool stale_while_revalidate;
     uint64_t connect_timeout_ms, head_timeout_ms, stall_timeout_ms;
+
     /* injection */
-    struct options_rule *rules; size_t rule_count; /* first match wins; --inject FILE is {"*", FILE} at the end */
-    bool no_inject;
-    bool pinned_refuse;                  /* inject.pinned: pass | refuse */
-    uint64_t max_layer_bytes;            /* of an injected layer, unpacked: 16 GiB */
+    struct options_rule *rules; /* first match wins; inject_all is {"*", FILE} at the end */
+    size_t rule_count;
+    char *inject_all;         /* --inject FILE; NULL: none */
+    bool no_inject;           /* whatever the rules say */
+    bool pinned_refuse;       /* inject.pinned: pass | refuse */
+    uint64_t max_layer_bytes; /* of an injected layer, unpacked */
+
     /* operating */
-    enum log_level log_level; enum log_format log_format; bool access_log;
+    enum log_level log_level;
+    enum log_format log_format;
+    bool access_log;
     uint64_t grace_ms;
+
     /* what to do instead of serving */
-    enum { OPTIONS_SERVE, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_CHECK, OPTIONS_SCRUB, OPTIONS_DOC } action;
+    enum {
+        OPTIONS_SERVE,
+        OPTIONS_HELP,
+        OPTIONS_VERSION,
+        OPTIONS_CHECK,
+        OPTIONS_SCRUB,
+        OPTIONS_DOC, /* --print-config-doc: docs/config.md */
+        OPTIONS_MAN, /* --print-man: docs/man/rac-proxy.1 */
+    } action;
+
+    char **
+        warnings; /* what is allowed, and not wise: one line each, for the log; NULL-terminated, never NULL */
+
+    struct option_origin *origins; /* one per row of the table */
 };
 
-/* argv as main got it; env as environ. ERR_INVALID says file, line and member, or the flag, and what is expected. */
+/* argv as main got it; env as environ. ERR_INVALID (ERR_IO for a file that cannot be read) says file, line
+ * and member, or the flag, or the variable, and what is expected. For help, version and documents nothing but
+ * the flags is read. */
 int options_read(int argc, char *const *argv, char *const *env, struct options **ret, struct err *err);
-/* The same sources again (SIGHUP). Members that cannot change while running are compared: a change is reported in
- * *ret_ignored (malloc'd, "listen, data", or NULL) and the old value stands. */
-int options_reload(const struct options *old, int argc, char *const *argv, char *const *env, struct options **ret,
-                   char **ret_ignored, struct err *err);
-void options_free(struct options *o);
+/* The same sources again (SIGHUP). Members that cannot change while running are compared: a change is
+ * reported in *ret_ignored (malloc'd, "listen, data", or NULL) and the old value stands. */
+int options_reload(const struct options *old, int argc, char *const *argv, char *const *env,
+                   struct options **ret, char **ret_ignored, struct err *err);
+void options_free(struct options *o); /* NULL is fine */
+
 void options_print_help(FILE *out, bool terminal);
-void options_print_doc(FILE *out); /* the Markdown table of docs/config.md */
+void options_print_doc(FILE *out); /* docs/config.md */
+void options_print_man(FILE *out); /* docs/man/rac-proxy.1 */
+/* --check-config: "configuration is valid", then each value with where it came from; credentials as "set". */
+void options_print_check(const struct options *o, FILE *out);
+/* Does what `action` asks for if that is printing only (all but serve and scrub); false if it is not. */
+bool options_print_action(const struct options *o, FILE *out, bool terminal);
 #endif

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+/* --help, --version and --check-config: what people read on a terminal. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/str.h"
+#include "proxy/options_value.h"
+
+#define HELP_COLUMNS 90
+#define HELP_INDENT  8
+
+static void print_wrapped(FILE *out, const char *text)
+{
+    int column = 0;
+    struct slice rest = slice_of(text);
+    while (rest.p) {
+        struct slice word = slice_cut(&rest, ' ');
+        if (column && column + 1 + (int)word.len > HELP_COLUMNS) {
+            (void)fputc('\n', out);
+            column = 0;
+        }
+        column += fprintf(out, "%*s%.*s", column ? 1 : HELP_INDENT, "", (int)word.len, word.p);
+    }
+    (void)fputc('\n', out);
+}
+
+static void print_default(FILE *out, const struct option_def *def)
+{
+    const char *text = def->initial_text ? def->initial_text : def->initial;
+    if (text)
+        (void)fprintf(out, "%*sDefault: %s\n", HELP_INDENT, "", text);
+}
+
+void options_print_help(FILE *out, bool terminal)
+{
+    const char *bold = terminal ? "\033[1m" : "", *plain = terminal ? "\033[0m" : "";
+    char word[OPTION_NAME_MAX + 1];
+    (void)fprintf(
+        out,
+        "%srac-proxy%s: a pull-through registry that adds a layer to the images it hands on\n\n"
+        "Usage: rac-proxy [OPTION]...\n\n"
+        "Every option is also a member of the YAML file and a variable of the environment:\n"
+        "--cache-size 10GiB is `cache: {size: 10GiB}` and RAC_CACHE_SIZE=10GiB. A flag wins over the\n"
+        "environment, the environment over the file, the file over the default. Sizes: 512MiB, 10GiB,\n"
+        "80%%. Durations: 500ms, 10s, 5m, 24h, 7d. Docs: docs/config.md, rac-proxy(1).\n",
+        bold, plain);
+    const char *group = "";
+    for (size_t i = 0; i < option_count; ++i) {
+        const struct option_def *def = &option_table[i];
+        if (strcmp(group, def->group) != 0)
+            (void)fprintf(out, "\n%s%s%s\n", bold, def->group, plain);
+        group = def->group;
+        const char *meta = option_meta(def);
+        (void)fprintf(out, "  %s%s%s%s%s\n", bold, option_flag(def, word), plain, *meta ? " " : "", meta);
+        print_wrapped(out, def->help);
+        print_default(out, def);
+    }
+    (void)fprintf(out, "\n%sOther%s\n", bold, plain);
+    for (size_t i = 0; i < option_action_count; ++i) {
+        const struct option_action *a = &option_actions[i];
+        char letter[] = {'-', a->letter, ',', ' ', '\0'};
+        (void)fprintf(out, "  %s%s%s%s%s%s\n", bold, a->letter ? letter : "", a->flag, plain,
+                      a->meta ? " " : "", a->meta ? a->meta : "");
+        print_wrapped(out, a->help);
+    }
+}
+
+/* One line: name, value, where from. */
+static void print_value(FILE *out, const struct options *o, const char *name, const char *value,
+                        const struct option_origin *origin, const struct option_def *def)
+{
+    char word[OPTION_NAME_MAX + 1];
+    (void)fprintf(out, "  %-32s %-28s ", name, value);
+    switch (origin->source) {
+    case OPTION_FROM_DEFAULT:
+        (void)fputs("default\n", out);
+        return;
+    case OPTION_FROM_FILE:
+        (void)fprintf(out, "%s:%u\n", o->config_file, origin->line);
+        return;
+    case OPTION_FROM_ENV:
+        (void)fprintf(out, "%s\n", option_variable(def, word));
+        return;
+    case OPTION_FROM_FLAG:
+        (void)fprintf(out, "%s\n", option_flag(def, word));
+        return;
+    }
+}
+
+static void print_list(FILE *out, const struct options *o, const struct option_def *def)
+{
+    const struct option_origin *origin = &o->origins[option_index(def)];
+    cleanup_buf struct buf name = {0};
+    cleanup_buf struct buf value = {0};
+    for (size_t i = 0; def->type == OPTION_LISTEN && i < o->listen_count; ++i)
+        print_value(out, o, def->name, o->listen[i], origin, def);
+    for (size_t i = 0; def->type == OPTION_UPSTREAMS && i < o->upstream_count; ++i) {
+        const struct options_upstream *u = &o->upstreams[i];
+        buf_reset(&name);
+        buf_reset(&value);
+        (void)buf_printf(&name, "upstream %s", u->name);
+        (void)buf_printf(&value, "%s%s%s%s%s%s", u->url, u->password ? ", credentials set" : "",
+                         u->ca ? ", ca " : "", u->ca ? u->ca : "", u->inject ? ", inject " : "",
+                         u->inject ? u->inject : "");
+        if (u->fresh_ms != UINT64_MAX) {
+            (void)buf_add_str(&value, ", fresh ");
+            option_show_duration(u->fresh_ms, &value);
+        }
+        if (u->private_addresses)
+            (void)buf_add_str(&value, ", private");
+        print_value(out, o, buf_str(&name), buf_str(&value), &u->origin, def);
+    }
+    for (size_t i = 0; def->type == OPTION_INJECT && i < o->rule_count; ++i) {
+        const struct options_rule *r = &o->rules[i];
+        buf_reset(&name);
+        (void)buf_printf(&name, "inject %s", r->match);
+        print_value(out, o, buf_str(&name), r->injection ? r->injection : "none", &r->origin, def);
+    }
+}
+
+void options_print_check(const struct options *o, FILE *out)
+{
+    (void)fputs("configuration is valid\n", out);
+    for (size_t i = 0; o->warnings[i]; ++i)
+        (void)fprintf(out, "warning: %s\n", o->warnings[i]);
+    for (size_t i = 0; i < option_count; ++i) {
+        const struct option_def *def = &option_table[i];
+        if (option_is_list(def)) {
+            print_list(out, o, def);
+            continue;
+        }
+        cleanup_buf struct buf value = {0};
+        option_show(o, def, &value);
+        if (value.len)
+            print_value(out, o, def->name, buf_str(&value), &o->origins[i], def);
+    }
+}
+
+bool options_print_action(const struct options *o, FILE *out, bool terminal)
+{
+    switch (o->action) {
+    case OPTIONS_HELP:
+        options_print_help(out, terminal);
+        return true;
+    case OPTIONS_VERSION:
+        (void)fprintf(out, "rac-proxy %s\n", RAC_VERSION);
+        return true;
+    case OPTIONS_CHECK:
+        options_print_check(o, out);
+        return true;
+    case OPTIONS_DOC:
+        options_print_doc(out);
+        return true;
+    case OPTIONS_MAN:
+        options_print_man(out);
+        return true;
+    case OPTIONS_SERVE:
+    case OPTIONS_SCRUB:
+        break;
+    }
+    return false;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_PROXY_OPTIONS_TABLE_H
+#define RAC_PROXY_OPTIONS_TABLE_H
+/*
+ * The table of options: one row each, and nothing about an option stands anywhere else. Private to options_*.
+ *
+ * A row's name is its member of the YAML file, dotted ("cache.size"); its flag is "--cache-size" and its
+ * variable RAC_CACHE_SIZE unless the row says another word for them.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proxy/options.h"
+
+enum option_type {
+    OPTION_BOOL,            /* bool: true | false; a flag alone is true */
+    OPTION_UINT,            /* uint32_t, min..max */
+    OPTION_SIZE,            /* uint64_t bytes, min..max */
+    OPTION_SIZE_OR_PERCENT, /* uint64_t bytes, and the uint32_t percent at offset2; one of them is 0 */
+    OPTION_DURATION,        /* uint64_t milliseconds, min..max */
+    OPTION_FILE,            /* char *: a file that must be readable */
+    OPTION_FOLDER,          /* char *: a folder that need not exist */
+    OPTION_ENUM,            /* one of `choices`; the index goes to an enum, or to a bool */
+    OPTION_NAME,            /* char *: an upstream's name */
+    /* structured: a list in the file, words with commas between them in the environment, a flag given several
+       times */
+    OPTION_LISTEN,    /* listen, listen_count */
+    OPTION_UPSTREAMS, /* upstreams, upstream_count */
+    OPTION_INJECT,    /* rules from a list, inject_all from a single file name */
+};
+
+struct option_def {
+    const char *group;
+    const char *name;
+    enum option_type type;
+    size_t offset, offset2, size; /* of the member(s) of struct options; size of the first */
+    const char *initial;          /* the default as one would write it; NULL: unset */
+    const char *initial_text;     /* what documents say about it instead */
+    uint64_t min, max;
+    const char *const *choices; /* NULL-terminated */
+    const char *flag_word;      /* without "--"; NULL: from the name */
+    const char *meta;           /* what help shows for the value; NULL: by the type */
+    bool reloads;               /* SIGHUP takes a change over */
+    const char *help;           /* plain sentences, one paragraph */
+};
+
+/* Flags that are no values of the configuration. */
+struct option_action {
+    const char *flag; /* "--help" */
+    char letter;      /* 'h' for -h, 0: none */
+    int action;       /* OPTIONS_HELP; -1: --config, which takes a file */
+    const char *meta; /* NULL: takes no value */
+    const char *help;
+};
+
+extern const struct option_def option_table[];
+extern const size_t option_count;
+extern const struct option_action option_actions[];
+extern const size_t option_action_count;
+
+#define OPTION_NAME_MAX ((size_t)63)
+
+/* Members of an entry of `upstreams` and of `inject`, for messages and documents; the readers are in
+ * options_file.c. */
+struct option_member {
+    const char *name, *meta, *help;
+};
+extern const struct option_member option_upstream_members[]; /* ended by name NULL */
+extern const struct option_member option_rule_members[];
+
+size_t option_index(const struct option_def *def);
+const struct option_def *option_by_name(const char *name);     /* NULL: none */
+const struct option_def *option_by_flag(const char *flag);     /* "--cache-size" */
+const struct option_def *option_by_variable(const char *name); /* "RAC_CACHE_SIZE" */
+/* Into `out`, OPTION_NAME_MAX + 1 bytes; returns out. */
+char *option_flag(const struct option_def *def, char *out);
+char *option_variable(const struct option_def *def, char *out);
+const char *option_meta(const struct option_def *def); /* "SIZE", "FILE", ...; "" for a bool */
+bool option_is_list(const struct option_def *def);
+#endif
