@@ -173,6 +173,7 @@ const struct state_ops sqlite_state_ops = {
     .link_drop = sqlite_link_drop,
     .variant_by_source = sqlite_variant_by_source,
     .variant_by_target = sqlite_variant_by_target,
+    .variant_by_ref = sqlite_variant_by_ref,
     .variant_put = sqlite_variant_put,
     .injection_put = sqlite_injection_put,
     .injection_get = sqlite_injection_get,

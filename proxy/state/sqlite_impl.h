@@ -57,6 +57,7 @@ enum sqlite_stmt_id {
     SQL_LINK_DROP,
     SQL_VARIANT_BY_SOURCE,
     SQL_VARIANT_BY_TARGET,
+    SQL_VARIANT_BY_REF,
     SQL_VARIANT_PUT,
     SQL_INJECTION_PUT,
     SQL_INJECTION_GET,
@@ -225,6 +226,9 @@ void sqlite_variant_by_source(struct state *s, struct loop *loop, const char *ca
                               state_variant_fn *fn, void *arg);
 void sqlite_variant_by_target(struct state *s, struct loop *loop, const char *canonical,
                               const struct digest *target, state_variant_fn *fn, void *arg);
+void sqlite_variant_by_ref(struct state *s, struct loop *loop, const struct state_repo *repo,
+                           const char *canonical, const struct digest *digest, state_variant_fn *fn,
+                           void *arg);
 void sqlite_variant_put(struct state *s, struct loop *loop, const struct state_variant *v,
                         state_done_fn *done, void *arg);
 void sqlite_injection_put(struct state *s, struct loop *loop, const struct digest *digest, const char *text,

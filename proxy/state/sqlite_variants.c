@@ -102,6 +102,48 @@ void sqlite_variant_by_target(struct state *s, struct loop *loop, const char *ca
     sqlite_call_submit(s, call);
 }
 
+static int run_variant_by_ref(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
+{
+    int64_t image = image_id(c, call->text, false, err);
+    int64_t repo = image <= 0 ? image : sqlite_repo_id(c, &call->repo, false, err);
+    int64_t object = repo <= 0 ? repo : sqlite_object_id(c, &call->c, false, err);
+    if (object <= 0)
+        return (int)object;
+    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_VARIANT_BY_REF, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, image);
+    (void)sqlite3_bind_int64(s, 2, repo);
+    (void)sqlite3_bind_int64(s, 3, object);
+    int rc = sqlite_conn_row(c, s, err);
+    if (rc <= 0)
+        return rc;
+    rc = sqlite_take_digest(s, 0, &call->a, err);
+    if (rc == 0)
+        rc = sqlite_take_digest(s, 1, &call->b, err);
+    if (rc == 0)
+        rc = sqlite_take_digest(s, 3, &call->c, err);
+    call->found = rc == 0;
+    sqlite_take_text(call, s, 2);
+    (void)sqlite3_reset(s);
+    return rc;
+}
+
+void sqlite_variant_by_ref(struct state *s, struct loop *loop, const struct state_repo *repo,
+                           const char *canonical, const struct digest *digest, state_variant_fn *fn,
+                           void *arg)
+{
+    struct sqlite_call *call =
+        sqlite_call_new(loop, run_variant_by_ref, repo, canonical, strlen(canonical), NULL);
+    call->everything = true; /* links and variants are written under different topics */
+    call->answer = answer_variant;
+    call->free_result = sqlite_free_text;
+    call->fn.variant = fn;
+    call->arg = arg;
+    call->c = *digest;
+    sqlite_call_submit(s, call);
+}
+
 static int run_variant_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
     int64_t image = image_id(c, call->text, true, err);

@@ -87,6 +87,9 @@ struct state_ops {
                               const struct digest *injection, state_variant_fn *, void *arg);
     void (*variant_by_target)(struct state *, struct loop *, const char *canonical, const struct digest *target,
                               state_variant_fn *, void *arg);
+    /* The variant that `digest` belongs to, as far as `repo` refers to it: its target, or listed by it (its config). */
+    void (*variant_by_ref)(struct state *, struct loop *, const struct state_repo *repo, const char *canonical,
+                           const struct digest *digest, state_variant_fn *, void *arg);
     void (*variant_put)(struct state *, struct loop *, const struct state_variant *, state_done_fn *done, void *arg);
 
     /* Injections by their digest: the full text (with locations), so that an announced variant can be made again. */

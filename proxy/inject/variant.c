@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/inject/variant.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "proxy/inject/variant_make.h"
+
+#define SHARDS    16
+#define SHARD_MAX 2048 /* variants known in memory, per shard: their digests, the bytes are the documents' */
+
+struct entry {
+    UT_hash_handle hh;
+    struct entry *prev, *next; /* least recently used first */
+    struct digest target;
+    char key[]; /* "<source> <injection> <repo key>" */
+};
+
+struct variants {
+    struct variant_context c;
+    struct flights *flights;
+    struct metric *made, *reused, *remade;
+    struct {
+        pthread_mutex_t lock;
+        struct entry *map, *lru;
+        size_t count;
+    } shard[SHARDS];
+};
+
+static void ref_result(void *p)
+{
+    (void)document_ref(p);
+}
+
+static void unref_result(void *p)
+{
+    document_unref(p);
+}
+
+struct variants *variants_new(const struct cache_env *env, struct documents *documents, struct links *links,
+                              struct injected_layers *layers)
+{
+    struct variants *v = mem_new(struct variants);
+    v->c = (struct variant_context){.env = env, .documents = documents, .links = links, .layers = layers};
+    v->flights = flights_new(ref_result, unref_result);
+    v->made = metric_get("rac_injections_total", "result=\"made\"");
+    v->reused = metric_get("rac_injections_total", "result=\"reused\"");
+    v->remade = metric_get("rac_injections_total", "result=\"remade\"");
+    for (unsigned i = 0; i < SHARDS; ++i)
+        pthread_mutex_init(&v->shard[i].lock, NULL);
+    return v;
+}
+
+static void drop(struct variants *v, unsigned s, struct entry *e)
+{
+    HASH_DEL(v->shard[s].map, e);
+    DL_DELETE(v->shard[s].lru, e);
+    --v->shard[s].count;
+    free(e);
+}
+
+void variants_free(struct variants *v)
+{
+    if (!v)
+        return;
+    for (unsigned i = 0; i < SHARDS; ++i) {
+        while (v->shard[i].lru)
+            drop(v, i, v->shard[i].lru);
+        pthread_mutex_destroy(&v->shard[i].lock);
+    }
+    flights_free(v->flights);
+    free(v);
+}
+
+/* ---- the table in memory ---- */
+
+#define KEY_MAX (2 * DIGEST_STR_MAX + 800)
+
+static unsigned make_key(char *key, const struct repo *repo, const struct digest *source,
+                         const struct injection *injection, size_t *ret_len)
+{
+    int n = snprintf(key, KEY_MAX, "%s %s %s", source->s, injection_digest(injection)->s, repo->key);
+    *ret_len = n < KEY_MAX ? (size_t)n : KEY_MAX - 1;
+    char c = source->s[strlen(source->s) - 1];
+    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
+}
+
+static bool recall(struct variants *v, const struct repo *repo, const struct digest *source,
+                   const struct injection *injection, struct digest *ret_target)
+{
+    char key[KEY_MAX];
+    size_t len;
+    unsigned s = make_key(key, repo, source, injection, &len);
+    struct entry *e;
+    pthread_mutex_lock(&v->shard[s].lock);
+    HASH_FIND(hh, v->shard[s].map, key, len, e);
+    if (e) {
+        *ret_target = e->target;
+        if (e->next) {
+            DL_DELETE(v->shard[s].lru, e);
+            DL_APPEND(v->shard[s].lru, e);
+        }
+    }
+    pthread_mutex_unlock(&v->shard[s].lock);
+    return e != NULL;
+}
+
+static void remember(struct variants *v, const struct repo *repo, const struct digest *source,
+                     const struct injection *injection, const struct digest *target)
+{
+    char key[KEY_MAX];
+    size_t len;
+    unsigned s = make_key(key, repo, source, injection, &len);
+    struct entry *e;
+    pthread_mutex_lock(&v->shard[s].lock);
+    HASH_FIND(hh, v->shard[s].map, key, len, e);
+    if (!e) {
+        e = mem_zalloc(sizeof *e + len + 1);
+        memcpy(e->key, key, len + 1);
+        HASH_ADD_KEYPTR(hh, v->shard[s].map, e->key, len, e);
+        DL_APPEND(v->shard[s].lru, e);
+        if (++v->shard[s].count > SHARD_MAX)
+            drop(v, s, v->shard[s].lru);
+    }
+    e->target = *target;
+    pthread_mutex_unlock(&v->shard[s].lock);
+}
+
+struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
+                              const struct injection *injection)
+{
+    struct digest target;
+    return recall(v, repo, source, injection, &target) ? documents_try(v->c.documents, &target) : NULL;
+}
+
+/* ---- found, or made ---- */
+
+struct get {
+    struct variants *v;
+    struct loop *loop;
+    struct repo *repo;
+    struct digest source, target;
+    struct injection *injection;
+    struct document *doc;
+    unsigned waiting;
+    bool failed, found;
+    struct err err;
+    struct flight *flight;
+};
+
+static void get_end(struct get *g, const struct err *err)
+{
+    flight_finish(g->flight, err ? NULL : g->doc, err);
+    if (err)
+        document_unref(g->doc);
+    injection_unref(g->injection);
+    repo_unref(g->repo);
+    free(g);
+}
+
+/* Link, pair and injection are durable: now it may be announced. */
+static void on_durable(void *arg, const struct err *err)
+{
+    struct get *g = arg;
+    if (err && !g->failed) {
+        g->failed = true;
+        g->err = *err;
+    }
+    if (--g->waiting)
+        return;
+    if (g->failed) /* answered from memory while it lasts; a state that does not write is said by /readyz and the log */
+        log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical), F_S("digest", g->doc->digest.s),
+                  F_ERR(&g->err));
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest);
+    get_end(g, NULL);
+}
+
+static void on_made(void *arg, struct document *doc, const char *skipped, const struct err *err)
+{
+    struct get *g = arg;
+    struct variants *v = g->v;
+    struct state *state = v->c.env->state;
+    if (!doc) {
+        get_end(g, err);
+        return;
+    }
+    g->doc = doc;
+    if (skipped) {
+        remember(v, g->repo, &g->source, g->injection, &doc->digest);
+        get_end(g, NULL);
+        return;
+    }
+    metric_inc(g->found ? v->remade : v->made);
+    log_info("image rewritten", F_S("image", g->repo->canonical), F_S("source", g->source.s), F_S("target", doc->digest.s),
+             F_S("injection", injection_digest(g->injection)->s));
+    g->waiting = 3;
+    const char *text = injection_json(g->injection);
+    state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), on_durable, g);
+    links_add(v->c.links, g->loop, g->repo, doc, on_durable, g);
+    struct state_variant sv = {.canonical = g->repo->canonical, .source = g->source,
+                               .injection = *injection_digest(g->injection), .target = doc->digest,
+                               .media_type = doc->media_type};
+    state->ops->variant_put(state, g->loop, &sv, on_durable, g);
+}
+
+static void make(struct get *g)
+{
+    variant_make(&g->v->c, g->loop, g->repo, &g->source, g->injection, NULL, on_made, g);
+}
+
+static void on_linked(void *arg, const struct err *err)
+{
+    struct get *g = arg;
+    if (err)
+        log_warn("link not durable", F_S("image", g->repo->canonical), F_ERR(err));
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest);
+    get_end(g, NULL);
+}
+
+static void on_stored(void *arg, void *result, const struct err *err)
+{
+    struct get *g = arg;
+    (void)err;
+    if (!result) { /* its bytes are gone */
+        make(g);
+        return;
+    }
+    g->doc = result;
+    metric_inc(g->v->reused);
+    links_add(g->v->c.links, g->loop, g->repo, g->doc, on_linked, g);
+}
+
+static void on_known(void *arg, const struct state_variant *sv, const struct err *err)
+{
+    struct get *g = arg;
+    if (err)
+        log_warn("state not readable: rewriting again", F_S("image", g->repo->canonical), F_ERR(err));
+    if (!sv) {
+        make(g);
+        return;
+    }
+    g->found = true;
+    g->target = sv->target;
+    documents_get(g->v->c.documents, g->loop, g->repo, &g->target, DOCUMENT_MANIFEST, true, on_stored, g);
+}
+
+void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
+                  struct injection *injection, flight_fn *fn, void *arg)
+{
+    char key[KEY_MAX];
+    size_t len;
+    (void)make_key(key, repo, source, injection, &len);
+    struct flight *lead;
+    (void)flight_join(v->flights, key, loop, fn, arg, &lead);
+    if (!lead) {
+        metric_count("rac_lookups_joined_total", "kind=\"variant\"", 1);
+        return;
+    }
+    struct get *g = mem_new(struct get);
+    *g = (struct get){.v = v, .loop = loop, .repo = repo_ref(repo), .source = *source,
+                      .injection = injection_ref(injection), .flight = lead};
+    struct state *state = v->c.env->state;
+    state->ops->variant_by_source(state, loop, repo->canonical, source, injection_digest(injection), on_known, g);
+}
+
+/* ---- made again, from what was announced ---- */
+
+struct restore {
+    struct variants *v;
+    struct loop *loop;
+    struct repo *repo;
+    struct digest wanted; /* a manifest, or the config of one */
+    struct digest source, injection;
+    flight_fn *fn;
+    void *arg;
+};
+
+static void restore_end(struct restore *r, struct document *doc, const struct err *err)
+{
+    r->fn(r->arg, doc, err);
+    repo_unref(r->repo);
+    free(r);
+}
+
+static void restore_none(struct restore *r)
+{
+    struct err e;
+    (void)err_set(&e, ERR_NOT_FOUND, "%s was never announced for %s", r->wanted.s, r->repo->canonical);
+    restore_end(r, NULL, &e);
+}
+
+static void on_remade(void *arg, struct document *doc, const char *skipped, const struct err *err)
+{
+    struct restore *r = arg;
+    (void)skipped;
+    if (!doc) {
+        restore_end(r, NULL, err);
+        return;
+    }
+    metric_inc(r->v->remade);
+    /* Making it put manifest and config back into the cache. */
+    struct document *wanted = documents_try(r->v->c.documents, &r->wanted);
+    if (!wanted && digest_eq(&doc->digest, &r->wanted))
+        wanted = document_ref(doc);
+    document_unref(doc);
+    if (!wanted) {
+        log_error("rewritten image comes out different than announced", F_S("image", r->repo->canonical),
+                  F_S("source", r->source.s), F_S("announced", r->wanted.s));
+        restore_none(r);
+        return;
+    }
+    restore_end(r, wanted, NULL);
+}
+
+static void on_injection(void *arg, const char *text, size_t len, const struct err *err)
+{
+    struct restore *r = arg;
+    struct err e;
+    if (!text) {
+        if (err)
+            restore_end(r, NULL, err);
+        else
+            restore_none(r);
+        return;
+    }
+    cleanup_injection struct injection *inj = injection_parse(text, len, INJECTION_FROM_CONFIGURATION, NULL, &e);
+    if (!inj) {
+        (void)err_wrap(&e, "recorded injection %s", r->injection.s);
+        restore_end(r, NULL, &e);
+        return;
+    }
+    variant_make(&r->v->c, r->loop, r->repo, &r->source, inj, NULL, on_remade, r);
+}
+
+static void on_pair(void *arg, const struct state_variant *sv, const struct err *err)
+{
+    struct restore *r = arg;
+    if (!sv) {
+        if (err)
+            restore_end(r, NULL, err);
+        else
+            restore_none(r);
+        return;
+    }
+    r->source = sv->source;
+    r->injection = sv->injection;
+    struct state *state = r->v->c.env->state;
+    state->ops->injection_get(state, r->loop, &r->injection, on_injection, r);
+}
+
+static void on_here(void *arg, void *result, const struct err *err)
+{
+    struct restore *r = arg;
+    (void)err;
+    if (result) {
+        restore_end(r, result, NULL);
+        return;
+    }
+    struct state_repo repo = repo_state(r->repo);
+    struct state *state = r->v->c.env->state;
+    state->ops->variant_by_ref(state, r->loop, &repo, r->repo->canonical, &r->wanted, on_pair, r);
+}
+
+void variants_restore(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *target,
+                      flight_fn *fn, void *arg)
+{
+    struct restore *r = mem_new(struct restore);
+    *r = (struct restore){.v = v, .loop = loop, .repo = repo_ref(repo), .wanted = *target, .fn = fn, .arg = arg};
+    documents_get(v->c.documents, loop, repo, target, DOCUMENT_BLOB, true, on_here, r);
+}

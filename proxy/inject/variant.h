@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_INJECT_VARIANT_H
+#define RAC_INJECT_VARIANT_H
+/*
+ * Rewritten manifests: made once, found again, made again.
+ *
+ * A variant is what layers/inject makes of (canonical name, source manifest, injection). It is found in memory, else in
+ * the state, else made: source manifest and config through the cache, layers present and verified, then the pure
+ * function; for an index the children first, concurrently. Before a variant's digest is announced, the pair it came from
+ * is durable, so that it can be made again whenever its bytes are gone.
+ */
+#include "layers/injection.h"
+#include "proxy/cache/document.h"
+#include "proxy/cache/links.h"
+#include "proxy/inject/injected_layers.h"
+
+struct variants;
+struct variants *variants_new(const struct cache_env *env, struct documents *documents, struct links *links,
+                              struct injected_layers *layers);
+void variants_free(struct variants *v);
+
+/* From memory only: a document reference, the rewritten manifest or, where there is nothing to rewrite, the source. NULL:
+ * ask variants_get. */
+struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
+                              const struct injection *injection);
+/* The result is a struct document reference. On a worker's loop; the answer never comes from inside. */
+void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
+                  struct injection *injection, flight_fn *fn, void *arg);
+/* A digest that may be one we announced under this name, or a config of one: its document, from memory, store, or made
+ * again from the recorded pair. ERR_NOT_FOUND: we never announced it. */
+void variants_restore(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *target,
+                      flight_fn *fn, void *arg);
+#endif
