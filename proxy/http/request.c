@@ -103,7 +103,7 @@ struct request *request_new(struct conn *c, h2o_req_t *req)
         r->query = (struct slice){mark + 1, r->path.len - (size_t)(mark + 1 - r->path.p)};
         r->path.len = (size_t)(mark - r->path.p);
     }
-    r->host = (struct slice){req->input.authority.base, req->input.authority.len};
+    r->host = slice_trim((struct slice){req->input.authority.base, req->input.authority.len});
     if (!r->is_http2)
         c->current = r;
     link_insert(&w->requests, &r->link);
@@ -259,7 +259,8 @@ struct slice request_header_at(const struct request *r, const char *name, unsign
     } while (at >= 0 && index-- > 0);
     if (at < 0)
         return (struct slice){NULL, 0};
-    return (struct slice){headers->entries[at].value.base, headers->entries[at].value.len};
+    /* h2o leaves white space behind a value (RFC 9110 section 5.5). */
+    return slice_trim((struct slice){headers->entries[at].value.base, headers->entries[at].value.len});
 }
 
 struct slice request_header(const struct request *r, const char *name)

@@ -139,6 +139,7 @@ static void tear_down(struct worker *w)
     }
     if (w->conn_count > 0)
         return; /* h2o asserts that nothing is left of its own */
+    h2o_timeout_unlink(&w->ctx.http2._graceful_shutdown_timeout); /* the drain's, which h2o leaves armed */
     h2o_evloop_t *loop = w->ctx.loop;
     h2o_context_dispose(&w->ctx);
     h2o_evloop_destroy(loop); /* forgets to close its epoll descriptor, and keeps no way for us to */
@@ -171,3 +172,24 @@ void *worker_run(void *arg)
     loop_set_current(NULL);
     return NULL;
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+#define RAC_HAS_LSAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define RAC_HAS_LSAN 1
+#endif
+#endif
+#ifdef RAC_HAS_LSAN
+/* What h2o keeps for a thread beyond its end: lists of buffers to use again, and the struct of its message queue. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
+}
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:h2o_mem_alloc_recycle\nleak:h2o_multithread_create_queue\n";
+}
+#endif
