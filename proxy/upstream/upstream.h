@@ -2,8 +2,8 @@
 #ifndef RAC_UPSTREAM_UPSTREAM_H
 #define RAC_UPSTREAM_UPSTREAM_H
 /*
- * An upstream registry as configured, and the set of them. Immutable once made and reference-counted (atomic): a reload
- * makes a new set, requests under way keep the old one.
+ * An upstream registry as configured, and the set of them. Immutable once made and reference-counted
+ * (atomic): a reload makes a new set, requests under way keep the old one.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,15 +18,16 @@ struct upstream_config {
     const char *url;      /* "https://registry-1.docker.io", "http://127.0.0.1:5000/prefix" */
     const char *username; /* both or none */
     const char *password;
-    const char *ca_file;              /* PEM file, instead of the system's */
-    const char *const *realms;        /* hosts of token servers outside of the upstream's own domain; NULL-terminated */
-    bool by_hand;                     /* configured, not one of the known ones: its own host may be private */
-    bool private_addresses;           /* its redirects and realms may lead to private addresses too */
-    bool library_prefix;              /* one-segment names get "library/": docker.io */
+    const char *ca_file; /* PEM file, instead of the system's */
+    const char *const
+        *realms;            /* hosts of token servers outside of the upstream's own domain; NULL-terminated */
+    bool by_hand;           /* configured, not one of the known ones: its own host may be private */
+    bool private_addresses; /* its redirects and realms may lead to private addresses too */
+    bool library_prefix;    /* one-segment names get "library/": docker.io */
 };
 
 struct upstream {
-    unsigned refs; /* atomic; use upstream_ref/unref */
+    unsigned refs;           /* atomic; use upstream_ref/unref */
     char *name, *url, *host; /* host without port, lower case, of the url */
     char *username, *password, *ca_file;
     char **realms;
@@ -39,12 +40,17 @@ struct upstream {
 struct upstream_set;
 
 /* scope_key: 32 random bytes of this installation (state keeps them). Errors name the member. */
-int upstream_new(const struct upstream_config *config, const uint8_t scope_key[32], struct upstream **ret, struct err *err);
+int upstream_new(const struct upstream_config *config, const uint8_t scope_key[32], struct upstream **ret,
+                 struct err *err);
 struct upstream *upstream_ref(struct upstream *u);
 void upstream_unref(struct upstream *u); /* NULL is fine */
+/* Whether the configuration names that host (lower case, no port) among the upstream's token servers. */
+bool upstream_lists_realm(const struct upstream *u, const char *host);
 
-struct upstream_set *upstream_set_new(bool allow_any); /* allow_any: unknown hosts are https upstreams, addresses checked */
-/* Takes a reference of its own. One of the same name is replaced. The first added is the default unless one is named. */
+struct upstream_set *
+upstream_set_new(bool allow_any); /* allow_any: unknown hosts are https upstreams, addresses checked */
+/* Takes a reference of its own. One of the same name is replaced. The first added is the default unless one
+ * is named. */
 void upstream_set_add(struct upstream_set *s, struct upstream *u);
 int upstream_set_default(struct upstream_set *s, const char *name, struct err *err);
 struct upstream_set *upstream_set_ref(struct upstream_set *s);
@@ -62,6 +68,8 @@ struct upstream_name {
 };
 /* `name` is well-formed (reference_check_name). `ns`: value of the query parameter, p == NULL if absent.
  * ERR_DENIED with "upstream 'x' is not allowed here: add it under 'upstreams'" for an unknown host;
- * ERR_NAME_INVALID if nothing is left behind the first segment. docker.io, index.docker.io and registry-1.docker.io are one. */
-int upstream_resolve(struct upstream_set *s, struct slice name, struct slice ns, struct upstream_name *ret, struct err *err);
+ * ERR_NAME_INVALID if nothing is left behind the first segment. docker.io, index.docker.io and
+ * registry-1.docker.io are one. */
+int upstream_resolve(struct upstream_set *s, struct slice name, struct slice ns, struct upstream_name *ret,
+                     struct err *err);
 #endif
