@@ -9,6 +9,7 @@
 struct hasher {
     EVP_MD_CTX *ctx;
     bool sha512;
+    uint64_t bytes;
 };
 
 int digest_parse(struct slice text, struct digest *ret, struct err *err)
@@ -96,6 +97,12 @@ void hasher_update(struct hasher *h, const void *p, size_t len)
 {
     int ok = EVP_DigestUpdate(h->ctx, p, len);
     assert(ok == 1);
+    h->bytes += len;
+}
+
+uint64_t hasher_bytes(const struct hasher *h)
+{
+    return h->bytes;
 }
 
 struct digest hasher_digest(const struct hasher *h)

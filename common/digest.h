@@ -8,6 +8,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "common/cleanup.h"
 #include "common/err.h"
@@ -35,6 +36,7 @@ void hasher_free(struct hasher *h);                /* NULL is fine */
 void hasher_update(struct hasher *h, const void *p, size_t len);
 /* The digest of all bytes so far; the hasher can go on after it. */
 struct digest hasher_digest(const struct hasher *h);
+uint64_t hasher_bytes(const struct hasher *h); /* hashed so far */
 
 static inline void cleanup_hasher_fn(struct hasher **h)
 {
