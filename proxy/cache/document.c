@@ -278,8 +278,8 @@ void documents_get(struct documents *t, struct loop *loop, struct repo *repo, co
 struct fetched {
     struct documents *t;
     struct loop *loop;
-    enum document_kind kind;
-    flight_fn *fn;
+    struct flight *flight; /* by digest: shared by all who ask this repository for it */
+    flight_fn *fn;         /* by tag: the one who asked (tags share their look-ups themselves) */
     void *arg;
 };
 
@@ -288,14 +288,24 @@ static void on_fetch_done(void *arg, const struct digest *digest, const char *me
 {
     struct fetched *f = arg;
     struct document *doc = bytes ? documents_add(f->t, f->loop, digest, media_type, bytes, len) : NULL;
-    f->fn(f->arg, doc, err);
+    if (f->flight)
+        flight_finish(f->flight, doc, err);
+    else
+        f->fn(f->arg, doc, err);
     free(f);
 }
 
 void documents_fetch(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
                      const char *tag, enum document_kind kind, flight_fn *fn, void *arg)
 {
+    struct flight *lead = NULL;
+    if (digest) {
+        cleanup_free char *key = mem_printf("upstream %s %s %d", digest->s, repo->key, (int)kind);
+        (void)flight_join(t->flights, key, loop, fn, arg, &lead);
+        if (!lead)
+            return;
+    }
     struct fetched *f = mem_new(struct fetched);
-    *f = (struct fetched){.t = t, .loop = loop, .kind = kind, .fn = fn, .arg = arg};
+    *f = (struct fetched){.t = t, .loop = loop, .flight = lead, .fn = fn, .arg = arg};
     document_fetch(t->env->client(loop), repo, digest, tag, kind, on_fetch_done, f);
 }

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * GET and HEAD /v2/<name>/manifests/<reference>.
+ *
+ *   tag ─> source digest ─┬─ no injection ─> document
+ *                         └─ injection ────> variant
+ *   digest ─┬─ the name refers to it: memory, store, or made again if we announced it
+ *           └─ else the upstream decides
+ *
+ * Everything warm is answered in manifests_handle itself; the rest becomes a struct pull, which outlives its request if
+ * that one leaves.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "layers/reference.h"
+#include "proxy/http/response.h"
+#include "proxy/registry/handlers.h"
+#include "proxy/registry/reply.h"
+
+struct pull {
+    unsigned refs;     /* the request's, and one for each answer that is awaited */
+    struct request *r; /* NULL: gone */
+    struct loop *loop;
+    struct registry *g;
+    struct target *t;
+    struct reference ref;
+    bool stale, linked;
+    struct document *doc;
+};
+
+static void drop_document(void *arg)
+{
+    document_unref(arg);
+}
+
+/* Takes over doc. */
+static void send_document(struct request *r, struct document *doc, bool stale)
+{
+    char etag[DIGEST_STR_MAX + 3];
+    request_on_dispose(r, drop_document, doc);
+    reply_common_headers(r);
+    response_header_ref(r, "Content-Type", slice_of(doc->media_type));
+    response_header_ref(r, "Docker-Content-Digest", slice_of(doc->digest.s));
+    (void)snprintf(etag, sizeof etag, "\"%s\"", doc->digest.s);
+    response_header(r, "ETag", slice_of(etag));
+    if (stale) /* RFC 7234 section 5.5.1: the cache cannot say that it is still so */
+        response_header_ref(r, "Warning", SLICE_LIT("110 rac-proxy \"Response is Stale\""));
+    if (reply_not_modified(r, etag))
+        response_send_ref(r, 304, NULL, 0);
+    else
+        response_send_ref(r, 200, doc->bytes, doc->len);
+}
+
+static void pull_unref(struct pull *p)
+{
+    if (--p->refs)
+        return;
+    document_unref(p->doc);
+    target_unref(p->t);
+    free(p);
+}
+
+static void on_request_over(void *arg)
+{
+    struct pull *p = arg;
+    p->r = NULL;
+    pull_unref(p);
+}
+
+static void pull_fail(struct pull *p, const struct err *err)
+{
+    if (p->r)
+        reply_err(p->r, err);
+}
+
+/* Takes over doc. */
+static void pull_send(struct pull *p, struct document *doc)
+{
+    if (p->r)
+        send_document(p->r, doc, p->stale);
+    else
+        document_unref(doc);
+}
+
+/* ---- by tag ---- */
+
+static void on_tag_document(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    struct document *doc = result;
+    if (!doc) {
+        pull_fail(p, err);
+    } else {
+        links_add(p->g->links, p->loop, p->t->repo, doc, NULL, NULL);
+        pull_send(p, doc);
+    }
+    pull_unref(p);
+}
+
+static void on_variant(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    if (result)
+        pull_send(p, result);
+    else
+        pull_fail(p, err);
+    pull_unref(p);
+}
+
+static void pull_source(struct pull *p, const struct digest *source)
+{
+    ++p->refs;
+    if (p->t->injection)
+        variants_get(p->g->variants, p->loop, p->t->repo, source, p->t->injection, on_variant, p);
+    else
+        documents_get(p->g->documents, p->loop, p->t->repo, source, DOCUMENT_MANIFEST, false, on_tag_document, p);
+}
+
+static void on_tag(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    struct tag_answer *a = result;
+    if (!a) {
+        pull_fail(p, err);
+    } else {
+        p->stale = a->stale;
+        pull_source(p, &a->digest);
+        tag_answer_unref(a);
+    }
+    pull_unref(p);
+}
+
+/* ---- by digest ---- */
+
+static void on_rewritten(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    struct document *rewritten = result;
+    if (!rewritten) {
+        pull_fail(p, err);
+    } else if (digest_eq(&rewritten->digest, &p->ref.digest)) {
+        pull_send(p, document_ref(p->doc));
+    } else {
+        struct err e;
+        (void)err_set(&e, ERR_DENIED,
+                      "%s@%s is the original, without the injection that is required here (inject.pinned: refuse): pull "
+                      "it by tag, or pinned to %s",
+                      p->t->repo->canonical, p->ref.digest.s, rewritten->digest.s);
+        pull_fail(p, &e);
+    }
+    document_unref(rewritten);
+    pull_unref(p);
+}
+
+static void on_announced(void *arg, const struct state_variant *v, const struct err *err)
+{
+    struct pull *p = arg;
+    (void)err;
+    if (v) {
+        pull_send(p, document_ref(p->doc));
+    } else {
+        ++p->refs;
+        variants_get(p->g->variants, p->loop, p->t->repo, &p->ref.digest, p->t->injection, on_rewritten, p);
+    }
+    pull_unref(p);
+}
+
+/* Takes over doc: what the digest names, and may be read. */
+static void pull_pinned(struct pull *p, struct document *doc)
+{
+    links_add(p->g->links, p->loop, p->t->repo, doc, NULL, NULL);
+    if (!p->t->injection || !p->t->config->pinned_refuse) {
+        pull_send(p, doc);
+        return;
+    }
+    struct state *state = p->g->env->state;
+    p->doc = doc;
+    ++p->refs;
+    state->ops->variant_by_target(state, p->loop, p->t->repo->canonical, &p->ref.digest, on_announced, p);
+}
+
+static void on_pinned_upstream(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    if (result) {
+        pull_pinned(p, result);
+    } else {
+        /* A no is the truth also for what we knew before; that an upstream is away is not. */
+        if (p->linked && (err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED))
+            links_drop(p->g->links, p->t->repo, &p->ref.digest);
+        pull_fail(p, err);
+    }
+    pull_unref(p);
+}
+
+static void ask_upstream(struct pull *p)
+{
+    ++p->refs;
+    documents_fetch(p->g->documents, p->loop, p->t->repo, &p->ref.digest, NULL, DOCUMENT_MANIFEST, on_pinned_upstream, p);
+}
+
+static void on_restored(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    struct document *doc = result;
+    if (doc && doc->media_type[0])
+        pull_send(p, document_ref(doc));
+    else if (doc || err->code == ERR_NOT_FOUND)
+        ask_upstream(p);
+    else
+        pull_fail(p, err);
+    document_unref(doc);
+    pull_unref(p);
+}
+
+static void on_local(void *arg, void *result, const struct err *err)
+{
+    struct pull *p = arg;
+    (void)err;
+    if (result) {
+        pull_pinned(p, result);
+    } else {
+        ++p->refs;
+        variants_restore(p->g->variants, p->loop, p->t->repo, &p->ref.digest, on_restored, p);
+    }
+    pull_unref(p);
+}
+
+static void on_link(void *arg, bool known, uint64_t size)
+{
+    struct pull *p = arg;
+    (void)size;
+    p->linked = known;
+    if (known) {
+        ++p->refs;
+        documents_get(p->g->documents, p->loop, p->t->repo, &p->ref.digest, DOCUMENT_MANIFEST, true, on_local, p);
+    } else {
+        ask_upstream(p);
+    }
+    pull_unref(p);
+}
+
+/* ---- warm, or a pull ---- */
+
+static struct document *warm(struct registry *g, struct loop *loop, struct target *t, const struct reference *ref,
+                             bool *ret_stale)
+{
+    if (ref->is_digest) {
+        if ((t->injection && t->config->pinned_refuse) || !links_try(g->links, t->repo, &ref->digest, NULL))
+            return NULL;
+        struct document *doc = documents_try(g->documents, &ref->digest);
+        if (doc && doc->media_type[0])
+            return doc;
+        document_unref(doc);
+        return NULL;
+    }
+    struct tag_answer a;
+    if (tags_try(g->tags, loop, t->repo, ref->tag, &t->tags, &a, NULL) != 1)
+        return NULL;
+    *ret_stale = a.stale;
+    if (t->injection)
+        return variants_try(g->variants, t->repo, &a.digest, t->injection);
+    return links_try(g->links, t->repo, &a.digest, NULL) ? documents_try(g->documents, &a.digest) : NULL;
+}
+
+void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference)
+{
+    struct reference ref;
+    struct err err;
+    bool stale = false;
+    if (reference_parse(reference, &ref, &err) < 0) {
+        reply_err(r, &err);
+        target_unref(t);
+        return;
+    }
+    struct loop *loop = request_loop(r);
+    struct document *doc = warm(g, loop, t, &ref, &stale);
+    if (doc) {
+        target_unref(t);
+        send_document(r, doc, stale);
+        return;
+    }
+    struct tag_answer a;
+    int known = ref.is_digest ? 0 : tags_try(g->tags, loop, t->repo, ref.tag, &t->tags, &a, &err);
+    if (known < 0) {
+        reply_err(r, &err);
+        target_unref(t);
+        return;
+    }
+    struct pull *p = mem_new(struct pull);
+    *p = (struct pull){.refs = 1, .r = r, .loop = loop, .g = g, .t = t, .ref = ref};
+    request_on_dispose(r, on_request_over, p);
+    if (known > 0) {
+        p->stale = a.stale;
+        pull_source(p, &a.digest);
+    } else if (ref.is_digest) {
+        ++p->refs;
+        links_get(g->links, loop, t->repo, &ref.digest, DOCUMENT_MANIFEST, on_link, p);
+    } else {
+        ++p->refs;
+        tags_get(g->tags, loop, t->repo, ref.tag, &t->tags, on_tag, p);
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_REGISTRY_REGISTRY_H
+#define RAC_REGISTRY_REGISTRY_H
+/*
+ * The distribution API (OCI distribution spec 1.1, pull side): what is under /v2/. Knows requests and responses, the
+ * cache and the injections; never h2o or curl.
+ */
+#include "proxy/cache/document.h"
+#include "proxy/cache/fill.h"
+#include "proxy/cache/links.h"
+#include "proxy/cache/tags.h"
+#include "proxy/http/request.h"
+#include "proxy/inject/rules.h"
+#include "proxy/inject/variant.h"
+
+/* What the configuration says; immutable, counted (atomic): requests under way keep the one they began with. */
+struct registry_config {
+    unsigned refs;
+    struct upstream_set *upstreams;
+    struct rules *rules;
+    struct tags_policy tags;
+    bool pinned_refuse; /* a pull by an original's digest is refused where an injection applies */
+    struct registry_fresh {
+        char *upstream;
+        uint64_t fresh_ms;
+    } *fresh; /* upstreams with a freshness of their own */
+    size_t fresh_count;
+};
+struct registry_config *registry_config_ref(struct registry_config *c);
+void registry_config_unref(struct registry_config *c); /* NULL is fine */
+
+struct registry {
+    const struct cache_env *env;
+    struct documents *documents;
+    struct links *links;
+    struct tags *tags;
+    struct fills *fills;
+    struct injected_layers *layers;
+    struct variants *variants;
+    struct registry_worker *(*worker)(struct loop *loop); /* of that worker */
+};
+
+/* What each worker keeps for itself: the configuration in force, names already understood. */
+struct registry_worker;
+struct registry_worker *registry_worker_new(struct registry_config *config); /* takes a reference of its own */
+void registry_worker_free(struct registry_worker *w);
+void registry_worker_set_config(struct registry_worker *w, struct registry_config *config); /* on its loop */
+
+/* Answers a request whose path begins with /v2. */
+void registry_handle(struct registry *g, struct request *r);
+#endif

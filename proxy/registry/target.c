@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/registry/target.h"
+
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "common/mem.h"
+#include "layers/reference.h"
+
+#define NAMES_MAX 4096 /* kept per worker */
+#define KEY_MAX   600
+
+struct known {
+    UT_hash_handle hh;
+    struct known *prev, *next; /* least recently used first */
+    struct target *target;
+    char key[]; /* "<name> <ns>" */
+};
+
+struct registry_worker {
+    struct registry_config *config;
+    struct known *map, *lru;
+    size_t count;
+};
+
+struct registry_config *registry_config_ref(struct registry_config *c)
+{
+    __atomic_fetch_add(&c->refs, 1, __ATOMIC_RELAXED);
+    return c;
+}
+
+void registry_config_unref(struct registry_config *c)
+{
+    if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) != 0)
+        return;
+    upstream_set_unref(c->upstreams);
+    rules_free(c->rules);
+    for (size_t i = 0; i < c->fresh_count; ++i)
+        free(c->fresh[i].upstream);
+    free(c->fresh);
+    free(c);
+}
+
+struct registry_worker *registry_worker_new(struct registry_config *config)
+{
+    struct registry_worker *w = mem_new(struct registry_worker);
+    w->config = registry_config_ref(config);
+    return w;
+}
+
+static void drop(struct registry_worker *w, struct known *k)
+{
+    HASH_DEL(w->map, k);
+    DL_DELETE(w->lru, k);
+    --w->count;
+    target_unref(k->target);
+    free(k);
+}
+
+void registry_worker_set_config(struct registry_worker *w, struct registry_config *config)
+{
+    while (w->lru)
+        drop(w, w->lru);
+    registry_config_unref(w->config);
+    w->config = registry_config_ref(config);
+}
+
+void registry_worker_free(struct registry_worker *w)
+{
+    if (!w)
+        return;
+    while (w->lru)
+        drop(w, w->lru);
+    registry_config_unref(w->config);
+    free(w);
+}
+
+struct target *target_ref(struct target *t)
+{
+    ++t->refs;
+    return t;
+}
+
+void target_unref(struct target *t)
+{
+    if (!t || --t->refs)
+        return;
+    injection_unref(t->injection);
+    repo_unref(t->repo);
+    registry_config_unref(t->config);
+    free(t);
+}
+
+static struct target *target_new(struct registry_config *c, const struct upstream_name *name)
+{
+    struct target *t = mem_new(struct target);
+    t->refs = 1;
+    t->config = registry_config_ref(c);
+    t->repo = repo_new(name);
+    t->tags = c->tags;
+    for (size_t i = 0; i < c->fresh_count; ++i)
+        if (strcmp(c->fresh[i].upstream, name->upstream->name) == 0)
+            t->tags.fresh_ms = c->fresh[i].fresh_ms;
+    struct injection *inj = rules_find(c->rules, name->upstream->name, name->canonical);
+    t->injection = inj ? injection_ref(inj) : NULL;
+    return t;
+}
+
+int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret, struct err *err)
+{
+    char key[KEY_MAX];
+    struct known *k = NULL;
+    int n = snprintf(key, sizeof key, "%.*s %.*s", (int)(name.len < 300 ? name.len : 300), name.p,
+                     (int)(ns.len < 260 ? ns.len : 260), ns.p ? ns.p : "");
+    bool fits = name.len < 300 && ns.len < 260;
+    if (fits)
+        HASH_FIND(hh, w->map, key, (size_t)n, k);
+    if (k) {
+        if (k->next) {
+            DL_DELETE(w->lru, k);
+            DL_APPEND(w->lru, k);
+        }
+        *ret = target_ref(k->target);
+        return 0;
+    }
+    struct upstream_name un;
+    if (reference_check_name(name, err) < 0 || upstream_resolve(w->config->upstreams, name, ns, &un, err) < 0)
+        return -1;
+    struct target *t = target_new(w->config, &un);
+    if (fits) {
+        k = mem_zalloc(sizeof *k + (size_t)n + 1);
+        memcpy(k->key, key, (size_t)n + 1);
+        k->target = target_ref(t);
+        HASH_ADD_KEYPTR(hh, w->map, k->key, (size_t)n, k);
+        DL_APPEND(w->lru, k);
+        if (++w->count > NAMES_MAX)
+            drop(w, w->lru);
+    }
+    *ret = t;
+    return 0;
+}
