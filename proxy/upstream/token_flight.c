@@ -88,8 +88,8 @@ static void on_done(void *arg, const struct err *err)
         log_debug("token received", F_S("upstream", f->upstream->name), F_U("kept_ms", r.token->keep_ms));
     else if (r.outcome == TOKEN_FAILED)
         log_warn("no token", F_S("upstream", f->upstream->name), F_ERR(&r.err));
-    cleanup_token struct token *token = r.token;
     flight_end(f, &r);
+    token_unref(r.token); /* those who waited have references of their own */
 }
 
 static const struct transfer_ops flight_ops = {on_head, on_data, on_done};

@@ -60,11 +60,18 @@ static int read_parts(struct url *url, struct err *err)
         !slice_to_u64(slice_of(port), 65535, &number) || number == 0)
         return err_set(err, ERR_INVALID, "has a port that is none");
     url->port = (uint16_t)number;
+    bool lowered = false;
+    for (char *p = host; *p; ++p) {
+        if (*p >= 'A' && *p <= 'Z') {
+            *p = (char)(*p + ('a' - 'A'));
+            lowered = true;
+        }
+    }
+    if (lowered && curl_url_set(url->handle, CURLUPART_HOST, host, 0) != CURLUE_OK)
+        return err_set(err, ERR_INVALID, "has characters in its host that are refused");
     size_t len = strlen(host);
     bool brackets = len > 2 && host[0] == '[' && host[len - 1] == ']';
     url->host = brackets ? mem_strndup(host + 1, len - 2) : mem_strdup(host);
-    for (char *p = url->host; *p; ++p)
-        *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + ('a' - 'A') : *p);
     if (!host_ok(url->host))
         return err_set(err, ERR_INVALID, "has characters in its host that are refused");
     return 0;
