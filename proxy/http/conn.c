@@ -121,16 +121,12 @@ void conn_shut(struct conn *c)
     (void)shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
 }
 
-void conn_linger_none(struct conn *c)
-{
-    struct linger now = {.l_onoff = 1, .l_linger = 0};
-    (void)setsockopt(h2o_socket_get_fd(c->sock), SOL_SOCKET, SO_LINGER, &now, sizeof now);
-}
-
+/* Disconnecting a TCP socket sends the reset at once, in front of whatever the kernel still holds; the
+ * descriptor stays h2o's, whose writes fail from here on (over TLS that of its farewell too). */
 void conn_reset(struct conn *c)
 {
-    conn_linger_none(c);
-    conn_shut(c);
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    (void)connect(h2o_socket_get_fd(c->sock), &none, sizeof none);
 }
 
 /* A leaky bucket: HTTP_RESETS_BURST at once, HTTP_RESETS_PER_S in the long run (CVE-2023-44487,

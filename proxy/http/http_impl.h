@@ -221,8 +221,7 @@ void conn_accept(h2o_socket_t *listener,
                  const char *err); /* h2o's callback of a listener; sock->data is the listener */
 void conn_accept_resume(void *worker);
 void conn_shut(struct conn *c);        /* the connection ends as soon as h2o sees it */
-void conn_reset(struct conn *c);       /* as conn_shut, and the client sees a reset */
-void conn_linger_none(struct conn *c); /* a later close is a reset */
+void conn_reset(struct conn *c);       /* as conn_shut, and the client sees a reset, now */
 void conn_count_reset(struct conn *c); /* HTTP/2: a stream was given up before its answer */
 static inline struct conn *conn_of(h2o_req_t *req)
 {

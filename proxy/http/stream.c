@@ -38,7 +38,7 @@ static void give_up(struct request *r)
     r->is_aborting = true;
     r->state = REQUEST_LAST;
     if (!r->is_http2)
-        conn_linger_none(r->conn);
+        conn_reset(r->conn);
     h2o_send(r->h2o, NULL, 0, H2O_SEND_STATE_ERROR);
 }
 
@@ -72,8 +72,6 @@ void response_abort(struct request *r)
     case REQUEST_WAITING:
         /* h2o knows only one way out, an answer; the dead socket keeps it from the client. */
         loop_timer_cancel(r->worker->loop, &r->timer);
-        if (!r->is_http2)
-            conn_reset(r->conn);
         r->h2o->res.status = 499; /* what logs call a client that closed first */
         r->h2o->res.reason = response_reason(499);
         r->h2o->res.headers.size = 0;

@@ -181,7 +181,8 @@ void *worker_run(void *arg)
 #endif
 #endif
 #ifdef RAC_HAS_LSAN
-/* What h2o keeps for a thread beyond its end: lists of buffers to use again, and the struct of its message queue. */
+/* What h2o keeps for a thread beyond its end: lists of buffers to use again, and the struct of its message
+ * queue. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_options(void);
 const char *__lsan_default_options(void)

@@ -25,7 +25,7 @@ static void describe(struct request *r, struct site *s)
         "body=%.*s\ntls=%d\npeer=%.10s\nid=%zu\n",
         (int)request_method(r), (int)request_method_name(r).len, request_method_name(r).p,
         (int)request_path(r).len, request_path(r).p, (int)request_query(r).len,
-        request_query(r).p ? request_query(r).p : "", (int)ns.len, ns.p ? ns.p : "-", (int)accept0.len,
+        request_query(r).p ? request_query(r).p : "", ns.p ? (int)ns.len : 1, ns.p ? ns.p : "-", (int)accept0.len,
         accept0.p ? accept0.p : "", (int)accept1.len, accept1.p ? accept1.p : "", accept2.p ? "?" : "-",
         (int)odd.len, odd.p ? odd.p : "", (int)request_host(r).len, request_host(r).p, (int)body.len,
         body.p ? body.p : "", request_is_tls(r), request_peer(r), strlen(request_id(r)));
