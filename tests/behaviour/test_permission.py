@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Possession of bytes is not permission: a blob is served under a name only if that name refers to it."""
+import base64
+
+import pytest
+
+from rig import images, proxy, upstream
+
+BASIC = "Basic " + base64.b64encode(b"tenant:" + proxy.secret("tenant-password-1").encode()).decode()
+proxy.secret(BASIC[6:])
+
+
+@pytest.fixture
+def private(up):
+    """An image under team/private; nothing else has any of its blobs."""
+    return up.tag("team/private", "1", images.random_image("private", [100_000]))
+
+
+@pytest.fixture
+def filled(px, private):
+    px.manifest("team/private", "1")
+    for digest in private.all_blobs():
+        assert px.blob("team/private", digest).status == 200
+    return px
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_cached_blob_is_not_readable_under_another_name(filled, up, private, method):
+    up.tag("team/other", "1", images.tiny())
+    filled.manifest("team/other", "1")
+    for name in ("team/other", "nobody/knows"):
+        reply = filled.fetch(method, f"/v2/{name}/blobs/{private.layers[0]}")
+        assert reply.status == 404 and private.blobs[private.layers[0]] not in reply.body
+
+
+@pytest.mark.parametrize("headers", [{"Range": "bytes=0-9"}, {"If-None-Match": "*"}])
+def test_nor_by_parts(filled, private, headers):
+    reply = filled.fetch("GET", f"/v2/nobody/knows/blobs/{private.layers[0]}", headers)
+    assert reply.status == 404
+
+
+def test_a_cached_manifest_is_not_readable_under_another_name(filled, private):
+    for method in ("GET", "HEAD"):
+        assert filled.manifest("nobody/knows", private.digest, method).status == 404
+
+
+def test_an_announced_manifest_is_not_readable_under_another_name(ix, up, layer):
+    up.tag("team/private", "1", images.random_image("private", [1000]))
+    announced = ix.manifest("team/private", "1").digest
+    assert ix.manifest("nobody/knows", announced).status == 404
+    assert ix.blob("nobody/knows", layer.gzip_digest).status == 404
+    assert ix.blob("team/private", layer.gzip_digest).status == 200
+
+
+def test_it_is_readable_under_a_name_that_refers_to_it_with_no_second_download(filled, up, private):
+    up.tag("team/copy", "7", private)
+    assert filled.manifest("team/copy", "7").status == 200
+    assert filled.blob("team/copy", private.layers[0]).digest == private.layers[0]
+    assert up.count(f"GET */blobs/{private.layers[0]}") == 1
+
+
+def test_it_is_readable_where_the_upstream_says_so(filled, up, private):
+    """A blob without its manifest: the upstream is asked, and only asked."""
+    up.blob("team/mounted", private.blobs[private.layers[0]])
+    assert filled.blob("team/mounted", private.layers[0]).digest == private.layers[0]
+    asked = up.seen(f"* /v2/team/mounted/blobs/{private.layers[0]}")
+    assert asked, "permission was not asked for"
+
+
+def test_the_same_name_with_other_credentials_is_another_name(make, up, private, scratch):
+    """The credentials are taken away by a reload: what they opened is closed."""
+    up.rule("*", lambda x: None if x["Authorization"] == BASIC else upstream.challenge("here", None, scheme="Basic"))
+    given = {"name": "up.test", "url": up.url, "username": "tenant", "password": "tenant-password-1"}
+    p = make(config={"upstreams": [given]})
+    assert p.manifest("team/private", "1").status == 200
+    assert p.blob("team/private", private.layers[0]).status == 200
+    p.configure({"upstreams": [{"name": "up.test", "url": up.url}]})
+    p.reload()
+    assert p.manifest("team/private", "1").status == 401
+    assert p.manifest("team/private", private.digest).status in (401, 404)
+    assert p.blob("team/private", private.layers[0]).status in (401, 404)
+    p.configure({"upstreams": [given]})
+    p.reload()
+    assert p.blob("team/private", private.layers[0]).status == 200
+    assert up.count(f"GET */blobs/{private.layers[0]}") <= 3
+
+
+def test_two_upstreams_with_the_same_repository_are_two(make, up, another, private):
+    p = make({"one.test": up.url, "two.test": another.url})
+    p.manifest("one.test/team/private", "1")
+    assert p.blob("one.test/team/private", private.layers[0]).status == 200
+    assert p.blob("two.test/team/private", private.layers[0]).status == 404
+    assert p.manifest("two.test/team/private", private.digest).status == 404
+
+
+def test_a_withdrawn_manifest_takes_its_blobs_with_it(make, up, private):
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-missing", "0s"])
+    assert p.manifest("team/private", "1").status == 200
+    assert p.blob("team/private", private.layers[0]).status == 200
+    up.rule("*", upstream.Answer(403))
+    assert p.manifest("team/private", "1").status == 403
+    assert p.blob("team/private", private.layers[0]).status in (403, 404)
