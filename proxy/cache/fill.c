@@ -240,6 +240,14 @@ const struct repo *fill_reader_repo(const struct fill_reader *r)
     return r->fill->repo;
 }
 
+bool fill_reader_in_memory(struct fill_reader *r)
+{
+    pthread_mutex_lock(&r->fill->lock);
+    bool yes = fill_window_in_use(&r->fill->window);
+    pthread_mutex_unlock(&r->fill->lock);
+    return yes;
+}
+
 uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, void *copy, size_t cap)
 {
     struct fill *f = r->fill;
@@ -251,7 +259,7 @@ uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, v
                                                                                            : f->available;
     if (offset < in_file) {
         n = in_file - offset;
-    } else if (fill_window_in_use(&f->window) && offset < f->available) {
+    } else if (cap && fill_window_in_use(&f->window) && offset < f->available) {
         n = fill_window_get(&f->window, offset, f->available, copy, cap);
         *ret_fd = -1;
         r->offset = offset + n;

@@ -55,6 +55,8 @@ const struct err *fill_reader_error(struct fill_reader *r); /* FAILED */
 /* The repository that the fill asks, to tell whose refusal an error is; borrowed. */
 const struct repo *fill_reader_repo(const struct fill_reader *r);
 
+/* Does it stream through memory (full disk)? Then fill_reader_next wants a buffer. */
+bool fill_reader_in_memory(struct fill_reader *r);
 /* Bytes from `offset` on that may be read now. From the file: *ret_fd is set (borrowed). From memory (full disk): *ret_fd
  * is -1 and up to `cap` bytes were copied to `copy`. 0: wait. The reader's place is `offset` from then on. */
 uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, void *copy, size_t cap);

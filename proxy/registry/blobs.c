@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * GET and HEAD /v2/<name>/blobs/<digest>.
+ *
+ *   may the name read it? ── link known ─┬─> memory ─> store ─> a layer of ours ─> a config of ours ─> fill
+ *                         └─ not known ──┴─> here already: the upstream is asked (HEAD); else the fill itself is the question
+ */
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "proxy/http/response.h"
+#include "proxy/registry/blob_body.h"
+#include "proxy/registry/blob_head.h"
+#include "proxy/registry/handlers.h"
+#include "proxy/registry/reply.h"
+
+#define SEEN_MS    UINT64_C(60000) /* how long "the upstream just said so" holds */
+#define JOINS_MAX  3               /* fills of other names that failed before we ask ourselves */
+#define BUSY_MS    500
+#define BUSY_TRIES 120
+
+struct ask {
+    unsigned refs;     /* the request's, and one for each answer that is awaited */
+    struct request *r; /* NULL: gone */
+    struct loop *loop;
+    struct registry *g;
+    struct target *t;
+    struct digest digest;
+    uint64_t size; /* from a manifest or the upstream; 0 = not known */
+    bool linked;
+    struct fill_reader *reader; /* until the body takes it over */
+    struct blob_body *body;
+    unsigned joins, busy;
+    struct loop_timer again;
+};
+
+static void ask_unref(struct ask *a)
+{
+    if (--a->refs)
+        return;
+    target_unref(a->t);
+    free(a);
+}
+
+static void on_request_over(void *arg)
+{
+    struct ask *a = arg;
+    a->r = NULL;
+    a->body = NULL;
+    if (a->reader)
+        fill_leave(steal_ptr(&a->reader));
+    loop_timer_cancel(a->loop, &a->again);
+    ask_unref(a);
+}
+
+static void ask_fail(struct ask *a, const struct err *err)
+{
+    if (a->r)
+        reply_err(a->r, err);
+}
+
+static void count(const char *family)
+{
+    metric_count(family, "kind=\"blob\"", 1);
+}
+
+/* ---- from upstream ---- */
+
+static void join_fill(struct ask *a);
+
+static void on_busy_over(void *arg)
+{
+    join_fill(arg);
+}
+
+/* The refusal was another name's (it began the fill): that says nothing about ours. */
+static bool refused_for_others(struct ask *a)
+{
+    const struct err *err = fill_reader_error(a->reader);
+    return strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0 && a->joins < JOINS_MAX &&
+           (err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED || err->code == ERR_BLOB_UNKNOWN);
+}
+
+static void on_fill_changed(void *arg)
+{
+    struct ask *a = arg;
+    struct err err;
+    if (a->body) {
+        blob_body_fill_changed(a->body);
+        return;
+    }
+    switch (fill_reader_state(a->reader)) {
+    case FILL_WAITING:
+        fill_reader_wait(a->reader, 0);
+        break;
+    case FILL_READY:
+    case FILL_COMPLETE:
+        if (!a->linked)
+            links_add_seen(a->g->links, a->t->repo, &a->digest, fill_reader_size(a->reader), SEEN_MS);
+        ++a->refs; /* the request may be over before the call returns */
+        struct blob_body *body = blob_body_from_fill(a->r, &a->digest, steal_ptr(&a->reader));
+        if (a->r)
+            a->body = body;
+        ask_unref(a);
+        break;
+    case FILL_BUSY:
+        fill_leave(steal_ptr(&a->reader));
+        if (++a->busy <= BUSY_TRIES) {
+            loop_timer_arm(a->loop, &a->again, BUSY_MS, on_busy_over, a);
+            break;
+        }
+        (void)err_set(&err, ERR_NO_SPACE, "no room on the proxy's disk to keep %s, and others are reading it: try again",
+                      a->digest.s);
+        ask_fail(a, &err);
+        break;
+    case FILL_FAILED:
+        if (refused_for_others(a)) {
+            fill_leave(steal_ptr(&a->reader));
+            join_fill(a);
+            break;
+        }
+        err = *fill_reader_error(a->reader);
+        fill_leave(steal_ptr(&a->reader));
+        ask_fail(a, &err);
+        break;
+    }
+}
+
+static void join_fill(struct ask *a)
+{
+    ++a->joins;
+    a->reader = fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, on_fill_changed, a);
+}
+
+static void on_head(void *arg, uint64_t size, const struct err *err)
+{
+    struct ask *a = arg;
+    if (!a->r)
+        ;
+    else if (err)
+        ask_fail(a, err);
+    else
+        blob_body_head_only(a->r, &a->digest, size);
+    ask_unref(a);
+}
+
+static void from_upstream(struct ask *a)
+{
+    count("rac_cache_misses_total");
+    if (request_method(a->r) == HTTP_HEAD) {
+        ++a->refs;
+        blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_head, a);
+    } else {
+        join_fill(a);
+    }
+}
+
+/* ---- here, or made again ---- */
+
+static void on_restored_document(void *arg, void *result, const struct err *err)
+{
+    struct ask *a = arg;
+    struct document *doc = result;
+    if (!a->r) {
+        document_unref(doc);
+    } else if (doc) {
+        blob_body_from_memory(a->r, doc);
+    } else if (err->code == ERR_NOT_FOUND) {
+        from_upstream(a);
+    } else {
+        ask_fail(a, err);
+    }
+    ask_unref(a);
+}
+
+static void restore_document(struct ask *a)
+{
+    ++a->refs;
+    variants_restore(a->g->variants, a->loop, a->t->repo, &a->digest, on_restored_document, a);
+}
+
+static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *err)
+{
+    struct ask *a = arg;
+    struct err e;
+    if (!a->r) {
+        blob_unref(blob);
+    } else if (blob) {
+        blob_body_from_store(a->r, a->g->env->store, blob);
+    } else {
+        if (!err)
+            (void)err_set(&e, ERR_BLOB_UNKNOWN, "injected layer %s is gone from the store", a->digest.s);
+        ask_fail(a, err ? err : &e);
+    }
+    ask_unref(a);
+}
+
+static void on_restored_layer(void *arg, const struct err *err)
+{
+    struct ask *a = arg;
+    if (err) {
+        ask_fail(a, err);
+    } else if (a->r) {
+        ++a->refs;
+        a->g->env->store->ops->get(a->g->env->store, a->loop, &a->digest, on_blob_after_layer, a);
+    }
+    ask_unref(a);
+}
+
+/* Nothing is stored under that digest. */
+static void missing(struct ask *a)
+{
+    ++a->refs;
+    if (a->linked && injected_layers_restore(a->g->layers, a->loop, &a->digest, on_restored_layer, a))
+        return;
+    --a->refs;
+    if (a->linked)
+        restore_document(a);
+    else
+        from_upstream(a);
+}
+
+static void serve(struct ask *a, struct blob *blob)
+{
+    count("rac_cache_hits_total");
+    blob_body_from_store(a->r, a->g->env->store, blob);
+}
+
+/* It is here, but this name is not known to refer to it: may it read it? */
+static void on_permission(void *arg, uint64_t size, const struct err *err)
+{
+    struct ask *a = arg;
+    struct blob *blob = a->r ? a->g->env->store->ops->try(a->g->env->store, &a->digest) : NULL;
+    if (err) {
+        ask_fail(a, err);
+    } else {
+        links_add_seen(a->g->links, a->t->repo, &a->digest, size, SEEN_MS);
+        a->linked = true;
+        a->size = size;
+        if (blob)
+            serve(a, steal_ptr(&blob));
+        else if (a->r)
+            from_upstream(a);
+    }
+    blob_unref(blob);
+    ask_unref(a);
+}
+
+static void on_stored(void *arg, struct blob *blob, const struct err *err)
+{
+    struct ask *a = arg;
+    (void)err; /* a store that cannot be read: the upstream has it too */
+    bool here = blob || fills_under_way(a->g->fills, &a->digest);
+    if (!a->r) {
+        blob_unref(blob);
+    } else if (!a->linked && here) {
+        blob_unref(blob);
+        ++a->refs;
+        blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_permission, a);
+    } else if (blob) {
+        serve(a, blob);
+    } else {
+        missing(a);
+    }
+    ask_unref(a);
+}
+
+static void on_link(void *arg, bool known, uint64_t size)
+{
+    struct ask *a = arg;
+    a->linked = known;
+    a->size = size;
+    if (a->r) {
+        struct document *doc = known ? documents_try(a->g->documents, &a->digest) : NULL;
+        if (doc) {
+            blob_body_from_memory(a->r, doc);
+        } else {
+            ++a->refs;
+            a->g->env->store->ops->get(a->g->env->store, a->loop, &a->digest, on_stored, a);
+        }
+    }
+    ask_unref(a);
+}
+
+void blobs_handle(struct registry *g, struct request *r, struct target *t, struct slice text)
+{
+    struct digest digest;
+    struct err err;
+    uint64_t size = 0;
+    if (digest_parse(text, &digest, &err) < 0) {
+        reply_err(r, &err);
+        target_unref(t);
+        return;
+    }
+    if (links_try(g->links, t->repo, &digest, &size)) {
+        struct blob *blob = g->env->store->ops->try(g->env->store, &digest);
+        struct document *doc = blob ? NULL : documents_try(g->documents, &digest);
+        if (blob || doc) {
+            target_unref(t);
+            count("rac_cache_hits_total");
+            if (blob)
+                blob_body_from_store(r, g->env->store, blob);
+            else
+                blob_body_from_memory(r, doc);
+            return;
+        }
+    }
+    struct ask *a = mem_new(struct ask);
+    *a = (struct ask){.refs = 2, .r = r, .loop = request_loop(r), .g = g, .t = t, .digest = digest, .size = size};
+    request_on_dispose(r, on_request_over, a);
+    links_get(g->links, a->loop, t->repo, &digest, DOCUMENT_BLOB, on_link, a);
+}

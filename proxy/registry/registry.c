@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/registry/registry.h"
+
+#include "proxy/http/response.h"
+#include "proxy/registry/handlers.h"
+#include "proxy/registry/reply.h"
+#include "proxy/registry/route.h"
+
+int page_size(struct request *r, uint64_t max_n, uint64_t *ret_n)
+{
+    struct slice n = request_query_param(r, "n");
+    *ret_n = max_n;
+    if (!n.p)
+        return 0;
+    if (!slice_to_u64(n, UINT64_MAX, ret_n)) {
+        reply_error(r, 400, "PAGINATION_NUMBER_INVALID", "'n' must be a whole number, 0 or more");
+        return -1;
+    }
+    if (*ret_n > max_n)
+        *ret_n = max_n;
+    return 0;
+}
+
+static void unsupported(struct request *r, enum route_kind kind)
+{
+    response_header_ref(r, "Allow", SLICE_LIT("GET, HEAD"));
+    reply_error(r, 405, "UNSUPPORTED",
+                kind == ROUTE_UPLOAD ? "this is a pull-through proxy: push to the upstream registry instead"
+                                     : "only GET and HEAD are supported here");
+}
+
+static void handle_named(struct registry *g, struct request *r, const struct route *route)
+{
+    struct target *t;
+    struct err err;
+    if (target_get(g->worker(request_loop(r)), route->name, request_query_param(r, "ns"), &t, &err) < 0) {
+        reply_err(r, &err);
+        return;
+    }
+    switch (route->kind) {
+    case ROUTE_MANIFEST:
+        manifests_handle(g, r, t, route->reference);
+        break;
+    case ROUTE_BLOB:
+        blobs_handle(g, r, t, route->reference);
+        break;
+    case ROUTE_TAGS:
+        tag_list_handle(g, r, t, route->name);
+        break;
+    default:
+        referrers_handle(g, r, t, route->reference);
+        break;
+    }
+}
+
+void registry_handle(struct registry *g, struct request *r)
+{
+    struct route route = route_parse(request_path(r));
+    enum http_method method = request_method(r);
+    request_set_route(r, route_label(route.kind));
+    if (route.kind == ROUTE_UNKNOWN) {
+        reply_error(r, 404, "NAME_UNKNOWN", "no such path: see the OCI distribution spec for what is under /v2/");
+    } else if ((method != HTTP_GET && method != HTTP_HEAD) || route.kind == ROUTE_UPLOAD) {
+        unsupported(r, route.kind);
+    } else if (route.kind == ROUTE_BASE) {
+        reply_json(r, 200, "{}", 2);
+    } else if (route.kind == ROUTE_CATALOG) {
+        catalog_handle(g, r);
+    } else {
+        handle_named(g, r, &route);
+    }
+}

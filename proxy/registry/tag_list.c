@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/* GET /v2/<name>/tags/list: the upstream's, under our name, its pages linked through us. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "proxy/http/response.h"
+#include "proxy/registry/handlers.h"
+#include "proxy/registry/relay.h"
+#include "proxy/registry/reply.h"
+
+#define TAGS_MAX 10000 /* of a page; more is asked for in pages */
+
+struct tag_list {
+    char *name, *ns; /* as asked; ns may be NULL */
+};
+
+static void tag_list_free(struct tag_list *l)
+{
+    free(l->name);
+    free(l->ns);
+    free(l);
+}
+
+/* The query of the URL in `<url>; rel="next"`; false if there is no such link. */
+static bool next_query(const char *link, struct slice *ret)
+{
+    struct slice s = slice_of(link);
+    if (!slice_starts_with(s, "<") || !memmem(s.p, s.len, "rel=\"next\"", 10))
+        return false;
+    struct slice url = slice_cut(&s, '>');
+    const char *q = memchr(url.p, '?', url.len);
+    if (!q)
+        return false;
+    *ret = (struct slice){q + 1, (size_t)(url.p + url.len - q - 1)};
+    for (size_t i = 0; i < ret->len; ++i)
+        if (ret->p[i] <= ' ' || ret->p[i] > '~' || ret->p[i] == '<' || ret->p[i] == '"')
+            return false;
+    return true;
+}
+
+static void add_link(struct request *r, const struct tag_list *l, const char *upstream_link)
+{
+    struct slice query;
+    cleanup_buf struct buf link = {0};
+    if (!next_query(upstream_link, &query))
+        return;
+    (void)buf_printf(&link, "</v2/%s/tags/list?", l->name);
+    (void)buf_add_slice(&link, query);
+    if (l->ns && !memmem(query.p, query.len, "ns=", 3)) {
+        (void)buf_add_str(&link, "&ns=");
+        (void)buf_add_url_escaped(&link, slice_of(l->ns));
+    }
+    (void)buf_add_str(&link, ">; rel=\"next\"");
+    response_header(r, "Link", (struct slice){link.p, link.len});
+}
+
+static void on_list(void *arg, struct request *r, const struct fetch_head *head, json_t *json, const struct err *err)
+{
+    struct tag_list *l = arg;
+    struct err e;
+    if (r && err) {
+        reply_err(r, err);
+    } else if (r && (!json_is_object(json) || (json_object_get(json, "tags") && !json_is_null(json_object_get(json, "tags")) &&
+                                               !json_is_array(json_object_get(json, "tags"))))) {
+        (void)err_set(&e, ERR_UPSTREAM, "the upstream's tag list of %s is not one", l->name);
+        reply_err(r, &e);
+    } else if (r) {
+        size_t len;
+        (void)json_object_set_new(json, "name", json_string(l->name));
+        if (!json_is_array(json_object_get(json, "tags")))
+            (void)json_object_set_new(json, "tags", json_array());
+        cleanup_free char *text = json_format(json, &len);
+        add_link(r, l, head->link);
+        reply_json(r, 200, text, len);
+    }
+    json_decref(json);
+    tag_list_free(l);
+}
+
+void tag_list_handle(struct registry *g, struct request *r, struct target *t, struct slice name)
+{
+    uint64_t n;
+    struct slice last = request_query_param(r, "last"), ns = request_query_param(r, "ns");
+    if (page_size(r, TAGS_MAX, &n) < 0) {
+        target_unref(t);
+        return;
+    }
+    struct tag_list *l = mem_new(struct tag_list);
+    l->name = mem_dup(name.p, name.len);
+    l->ns = ns.p ? mem_dup(ns.p, ns.len) : NULL;
+    cleanup_buf struct buf path = {0};
+    char what[400];
+    (void)snprintf(what, sizeof what, "tags of %.300s", t->repo->canonical);
+    (void)buf_printf(&path, "/v2/%s/tags/list", t->repo->repository);
+    const char *sep = "?";
+    if (request_query_param(r, "n").p) {
+        (void)buf_printf(&path, "%sn=%" PRIu64, sep, n);
+        sep = "&";
+    }
+    if (last.p) {
+        (void)buf_printf(&path, "%slast=", sep);
+        (void)buf_add_url_escaped(&path, last);
+    }
+    relay_json(g, r, t, path.p, "application/json", what, ERR_NAME_UNKNOWN, on_list, l);
+    target_unref(t);
+}
