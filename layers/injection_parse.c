@@ -2,14 +2,12 @@
 #include "layers/injection.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
-#include <limits.h>
-#include <sys/stat.h>
 
 #include "common/json.h"
 #include "common/mem.h"
 #include "layers/injection_impl.h"
+#include "layers/out_file.h"
 
 struct parser {
     enum injection_trust trust;
@@ -238,33 +236,12 @@ struct injection *injection_parse(const void *json, size_t len, enum injection_t
     return steal_ptr(&inj);
 }
 
-static int read_file(const char *path, struct buf *ret, struct err *err)
-{
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(err, ERR_IO, errno, "cannot open");
-    char chunk[16384];
-    ret->max = INJECTION_BYTES_MAX;
-    for (;;) {
-        ssize_t n = read(fd, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, ERR_IO, errno, "cannot read");
-        if (n == 0)
-            return 0;
-        if (!buf_add(ret, chunk, (size_t)n))
-            return err_set(err, ERR_SIZE_INVALID, "has more than %zu bytes, the limit of an injection",
-                           INJECTION_BYTES_MAX);
-    }
-}
-
 struct injection *injection_load(const char *path, struct err *err)
 {
     cleanup_buf struct buf text = {0};
     cleanup_free char *copy = mem_strdup(path);
     struct injection *inj = NULL;
-    if (read_file(path, &text, err) == 0)
+    if (in_file_read(path, INJECTION_BYTES_MAX, &text, err) == 0)
         inj = injection_parse(buf_str(&text), text.len, INJECTION_FROM_CONFIGURATION, dirname(copy), err);
     if (!inj)
         (void)err_wrap(err, "injection %s", path);
