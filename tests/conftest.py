@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the behaviour and client tests. What a fixture starts, it ends; the session checks that nothing is left."""
+import signal
 import sys
+import zlib
 
 import pytest
 
@@ -15,13 +17,23 @@ IMPATIENT = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s"
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also the cases that take minutes")
+    parser.addoption("--shard", metavar="K/N", help="the K-th of N parts of the tests, for running them side by side")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; only with --long")
+    # Asked to stop, from a terminal or by a script that runs this in the background: fixtures end what they started.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.getoption("--shard"):
+        part, parts = map(int, config.getoption("--shard").split("/"))
+        # By function, so that cases which share what their module started stay together.
+        mine = [i for i in items if zlib.crc32(i.nodeid.partition("[")[0].encode()) % parts == part - 1]
+        config.hook.pytest_deselected(items=[i for i in items if i not in mine])
+        items[:] = mine
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):
