@@ -157,7 +157,10 @@ static json_t *injection_of(const struct pack_options *o, const struct layer_sum
     (void)json_object_set_new(layer, "gzipSize", json_integer((json_int_t)sums->gzip_size));
     put_str(layer, "tarDigest", sums->tar_digest.s);
     put_str(layer, "name", o->name);
-    put_str(layer, "platform", o->platform);
+    struct platform platform;
+    char text[PLATFORM_STR_MAX];
+    bool known = o->platform && platform_parse(slice_of(o->platform), &platform, NULL) == 0;
+    put_str(layer, "platform", known ? platform_format(&platform, text) : o->platform);
     (void)json_array_append_new(layers, layer);
     (void)json_object_set_new(root, "layers", layers);
     put_list(root, "entrypoint", o->entrypoint, o->entrypoint_count);
