@@ -18,6 +18,7 @@ struct mux {
     const struct upstream_limits *limits;
     const struct env_proxy *proxies;
     struct lane lanes[MUX_LANES];
+    uint64_t turn;
     bool inside; /* of a curl call that may call back */
     /* Every transfer is on one of the first three. */
     struct transfer *queued, *running, *buried;
@@ -44,6 +45,11 @@ const struct env_proxy *mux_proxies(const struct mux *mux)
     return mux->proxies;
 }
 
+uint64_t mux_turn(const struct mux *mux)
+{
+    return mux->turn;
+}
+
 /* ---- sockets and timers ---- */
 
 static void act(struct lane *lane, curl_socket_t fd, int mask)
@@ -51,6 +57,7 @@ static void act(struct lane *lane, curl_socket_t fd, int mask)
     struct mux *mux = lane->mux;
     int running = 0;
     assert(!mux->inside);
+    ++mux->turn;
     mux->inside = true;
     CURLMcode rc = curl_multi_socket_action(lane->multi, fd, mask, &running);
     mux->inside = false;
@@ -142,6 +149,7 @@ static void wake_now(struct mux *mux, struct transfer *t)
     if (t->paused || !t->held)
         return;
     t->held = false;
+    ++mux->turn;
     mux->inside = true;
     CURLcode rc = curl_easy_pause(t->easy, CURLPAUSE_CONT);
     mux->inside = false;

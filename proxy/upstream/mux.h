@@ -28,6 +28,7 @@ void mux_free(struct mux *mux); /* no transfer is left but cancelled ones; not f
 struct loop *mux_loop(const struct mux *mux);
 const struct upstream_limits *mux_limits(const struct mux *mux);
 const struct env_proxy *mux_proxies(const struct mux *mux);
+uint64_t mux_turn(const struct mux *mux); /* counts the times curl was given something to do */
 
 /* For transfer.c. */
 void *mux_take_easy(struct mux *mux);

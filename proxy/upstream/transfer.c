@@ -12,7 +12,10 @@
 #include "proxy/upstream/curl_error.h"
 #include "proxy/upstream/mux.h"
 
-#define RECEIVE_BUFFER   (128L << 10)
+#define RECEIVE_BUFFER (128L << 10)
+/* Bytes of one transfer in one turn of the loop. curl would go on as long as the socket has some, 12 MiB at a
+ * time. */
+#define TURN_MAX         ((size_t)1 << 20)
 #define CA_CACHE_S       600L
 #define CONNECT_SLACK_MS 1000u /* curl's own connect timeout comes first, and says more */
 
@@ -125,10 +128,15 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
         t->body_bytes += len;
         return t->body_bytes > TRANSFER_DRAIN_MAX ? 0 : len;
     }
-    if (t->paused) {
+    t->turn_bytes = t->turn == mux_turn(t->mux) ? t->turn_bytes : 0;
+    t->turn = mux_turn(t->mux);
+    if (t->paused || t->turn_bytes >= TURN_MAX) {
         t->held = true;
+        if (!t->paused)
+            mux_wake(t->mux, t);
         return CURL_WRITEFUNC_PAUSE; /* curl keeps these, 16 KiB at most, and hands them out again */
     }
+    t->turn_bytes += len;
     t->body_bytes += len;
     t->last_byte_us = clock_mono_us();
     t->ops->on_data(t->arg, p, len);

@@ -71,9 +71,11 @@ struct transfer {
     bool dialled;       /* another one was */
     uint64_t body_bytes;
     uint64_t last_byte_us; /* of the body, or of a resume */
-    bool paused;           /* asked for */
-    bool held;             /* curl holds bytes back because of it */
-    bool waking;           /* on the mux's list of those to be resumed */
+    uint64_t turn;         /* of the mux, that turn_bytes is about */
+    size_t turn_bytes;
+    bool paused; /* asked for */
+    bool held;   /* curl holds bytes back: paused, or enough for this turn */
+    bool waking; /* on the mux's list of those to be resumed */
     struct loop_timer timer;
     char curl_text[CURL_ERROR_SIZE];
     struct transfer *prev, *next; /* on one of the mux's lists, always */
