@@ -11,7 +11,8 @@ sys.dont_write_bytecode = True
 from rig import certs, engines, images, process, proxy, registry, tokens, upstream  # noqa: E402
 
 # Short limits, so that a test of a fault takes as long as the fault and not as long as a patient user would wait.
-IMPATIENT = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s", "--upstream-stall-timeout", "2s",
+IMPATIENT = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s", "--upstream-stall-timeout",
+             "2s",
              "--upstream-missing", "0s"]
 
 

@@ -21,7 +21,8 @@ def test_the_ping(px):
     assert reply["Content-Type"].startswith("application/json")
 
 
-@pytest.mark.parametrize("build", [images.tiny, lambda: images.tiny(oci=True), images.two_platforms, images.mixed_list],
+@pytest.mark.parametrize("build", [images.tiny, lambda: images.tiny(oci=True), images.two_platforms,
+                                   images.mixed_list],
                          ids=["docker", "oci", "oci-index", "docker-list"])
 @pytest.mark.parametrize("by", ["tag", "digest"])
 def test_manifest_head_has_exactly_the_headers_of_get(px, up, build, by):
@@ -39,7 +40,8 @@ def test_manifest_head_has_exactly_the_headers_of_get(px, up, build, by):
 
 def test_head_of_a_cold_tag_needs_no_get(px, app):
     headed = px.manifest(NAME, "1", "HEAD")
-    assert (headed.status, headed["Docker-Content-Digest"], headed["Content-Length"], headed["Content-Type"]) == \
+    assert (headed.status, headed["Docker-Content-Digest"], headed["Content-Length"],
+            headed["Content-Type"]) == \
         (200, app.digest, str(len(app.manifest)), app.media_type)
 
 
@@ -52,7 +54,8 @@ def test_blob_headers(px, app):
         assert reply["Docker-Content-Digest"] == digest and reply["ETag"] == f'"{digest}"'
         assert reply["Accept-Ranges"] == "bytes" and reply["Content-Length"] == str(len(reply.body))
     headed = px.head(f"/v2/{NAME}/blobs/{digest}")
-    assert (headed.status, headed["Content-Length"], headed["Docker-Content-Digest"]) == (200, str(len(reply.body)), digest)
+    assert (headed.status, headed["Content-Length"],
+            headed["Docker-Content-Digest"]) == (200, str(len(reply.body)), digest)
 
 
 def test_head_of_a_cold_blob(px, app):
@@ -69,7 +72,8 @@ def test_nothing_is_compressed(px, app):
 
 
 def test_every_answer_has_a_request_id_that_the_log_has_too(px, app):
-    ids = [px.manifest(NAME, "1")["X-Request-Id"], px.get("/v2/")["X-Request-Id"], px.get("/nothing")["X-Request-Id"],
+    ids = [px.manifest(NAME, "1")["X-Request-Id"], px.get("/v2/")["X-Request-Id"],
+           px.get("/nothing")["X-Request-Id"],
            px.manifest(NAME, "none")["X-Request-Id"]]
     assert len(set(ids)) == 4 and all(re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{26}", i) for i in ids), ids
     px.stop()
@@ -82,12 +86,15 @@ def test_the_clients_accept_does_not_decide(px, up, app, accept):
     reply = px.fetch("GET", f"/v2/{NAME}/manifests/1", {} if accept is None else {"Accept": accept})
     assert (reply.status, reply.body, reply["Content-Type"]) == (200, app.manifest, app.media_type)
     sent = {s["Accept"] for s in up.seen(f"* /v2/{NAME}/manifests/*")}
-    assert len(sent) == 1 and all(kind in sent.pop() for kind in (images.DOCKER_LIST, images.OCI_INDEX, images.OCI_MANIFEST))
-    assert all(kind in up.seen(f"* /v2/{NAME}/manifests/*")[0]["Accept"] for kind in wire.MANIFEST_TYPES.split(", "))
+    assert len(sent) == 1 and all(kind in sent.pop()
+                                  for kind in (images.DOCKER_LIST, images.OCI_INDEX, images.OCI_MANIFEST))
+    assert all(kind in up.seen(f"* /v2/{NAME}/manifests/*")[0]["Accept"]
+               for kind in wire.MANIFEST_TYPES.split(", "))
 
 
 def test_the_six_accept_lines_of_dockerd(px, app):
-    reply = px.fetch("GET", f"/v2/{NAME}/manifests/1", {"Accept": wire.MANIFEST_TYPES.split(", ") + ["*/*", "application/json"]})
+    reply = px.fetch("GET", f"/v2/{NAME}/manifests/1",
+                     {"Accept": wire.MANIFEST_TYPES.split(", ") + ["*/*", "application/json"]})
     assert (reply.status, reply.body) == (200, app.manifest)
 
 
@@ -114,8 +121,10 @@ def test_errors_say_what_is_wrong(px, app, path, status, code):
 
 
 @pytest.mark.parametrize("method,path", [
-    ("POST", f"/v2/{NAME}/blobs/uploads/"), ("PUT", f"/v2/{NAME}/manifests/1"), ("DELETE", f"/v2/{NAME}/manifests/1"),
-    ("DELETE", f"/v2/{NAME}/blobs/{UNKNOWN}"), ("PATCH", f"/v2/{NAME}/blobs/uploads/1"), ("POST", f"/v2/{NAME}/manifests/1"),
+    ("POST", f"/v2/{NAME}/blobs/uploads/"), ("PUT", f"/v2/{NAME}/manifests/1"),
+    ("DELETE", f"/v2/{NAME}/manifests/1"),
+    ("DELETE", f"/v2/{NAME}/blobs/{UNKNOWN}"), ("PATCH", f"/v2/{NAME}/blobs/uploads/1"),
+    ("POST", f"/v2/{NAME}/manifests/1"),
     ("PUT", "/v2/"), ("DELETE", f"/v2/{NAME}/tags/list")])
 def test_what_writes_is_not_allowed(px, up, app, method, path):
     reply = px.fetch(method, path, body=b"" if method != "DELETE" else None)
@@ -145,8 +154,10 @@ def test_outside_of_v2_the_errors_are_plain(px):
 @pytest.mark.parametrize("what", ["tag", "digest", "blob"])
 def test_the_upstreams_answer_is_never_masked(px, up, what, status, headers, expected, code, retry_after):
     """504 from an upstream may come out as 504 too: both mean that it was the upstream."""
-    up.rule("* /v2/lib/*", lambda x: upstream.Answer(status, {"Content-Type": "text/plain", **headers}, b"no"))
-    reply = (px.blob(NAME, UNKNOWN) if what == "blob" else px.manifest(NAME, "1" if what == "tag" else UNKNOWN))
+    up.rule("* /v2/lib/*", lambda x: upstream.Answer(status, {"Content-Type": "text/plain", **headers},
+                                                     b"no"))
+    reply = (px.blob(NAME, UNKNOWN) if what == "blob" else px.manifest(NAME, "1"
+                                                                       if what == "tag" else UNKNOWN))
     if status == 404:
         code = "BLOB_UNKNOWN" if what == "blob" else "MANIFEST_UNKNOWN"
     assert reply.status == expected or (status == 504 and reply.status == 504)
@@ -156,11 +167,13 @@ def test_the_upstreams_answer_is_never_masked(px, up, what, status, headers, exp
     if status in (401, 403):
         assert "credentials" in reply.message
     if retry_after:
-        assert reply["Retry-After"] == retry_after or (retry_after == "any" and reply["Retry-After"] in (None, "0"))
+        assert reply["Retry-After"] == retry_after or (retry_after == "any"
+                                                       and reply["Retry-After"] in (None, "0"))
 
 
 @pytest.mark.parametrize("value,accepted", [
-    ("0", range(0, 2)), ("1", [1]), ("120", [120]), ("99999999999", range(1, 86401)), ("Wed, 01 Jan 2020 00:00:00 GMT", range(0, 2)),
+    ("0", range(0, 2)), ("1", [1]), ("120", [120]), ("99999999999", range(1, 86401)),
+    ("Wed, 01 Jan 2020 00:00:00 GMT", range(0, 2)),
     ("date+100", range(90, 102)), ("soon", [None]), ("-5", [None]), ("", [None]), ("1.5", [None, 1, 2])])
 def test_retry_after_in_all_its_forms(px, up, value, accepted):
     if value == "date+100":
@@ -222,7 +235,8 @@ def test_an_upstream_with_a_certificate_of_our_own(make, authority, trusted):
     tls = upstream.Upstream(tls=authority.server("good"))
     image = tls.tag(NAME, "1", images.tiny())
     try:
-        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, **({"ca": authority.certificate} if trusted else {})}]})
+        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url,
+                                        **({"ca": authority.certificate} if trusted else {})}]})
         reply = p.manifest(NAME, "1")
         if trusted:
             assert (reply.status, reply.body) == (200, image.manifest)

@@ -22,7 +22,8 @@ def start(make, up):
     def begin(password=PASSWORD, **members):
         given = {"username": USER, "password": password} if password else {}
         return make(config={"upstreams": [{"name": "up.test", "url": up.url, **given, **members}]},
-                    args=["--upstream-head-timeout", "3s", "--upstream-missing", "0s", "--upstream-fresh", "0s"])
+                    args=["--upstream-head-timeout", "3s", "--upstream-missing", "0s", "--upstream-fresh",
+                          "0s"])
     return begin
 
 
@@ -33,8 +34,9 @@ def guard(up, realm=None, token=TOKEN, **kwargs):
 
 
 def give(server, body=None, **kwargs):
-    text = json.dumps({"token": TOKEN, "expires_in": 300} if body is None else body) if not isinstance(body, (str, bytes)) else body
-    server.rule("GET /token*", upstream.text(text, **kwargs))
+    if not isinstance(body, (str, bytes)):
+        body = json.dumps({"token": TOKEN, "expires_in": 300} if body is None else body)
+    server.rule("GET /token*", upstream.text(body, **kwargs))
 
 
 def test_a_token_is_fetched_with_the_credentials_and_kept(start, up):
@@ -54,9 +56,11 @@ def test_a_token_is_fetched_with_the_credentials_and_kept(start, up):
 def test_twenty_at_once_ask_for_one_token(start, up):
     image = up.tag(NAME, "1", images.tiny())
     guard(up)
-    up.rule("GET /token", lambda x: upstream.Answer(body=json.dumps({"token": TOKEN, "expires_in": 300}).encode(), delay=0.3))
+    body = json.dumps({"token": TOKEN, "expires_in": 300}).encode()
+    up.rule("GET /token", upstream.Answer(body=body, delay=0.3))
     p = start()
-    threads = [threading.Thread(target=p.manifest, args=(NAME, image.digest if i % 2 else "1")) for i in range(20)]
+    threads = [threading.Thread(target=p.manifest, args=(NAME, image.digest if i % 2 else "1"))
+               for i in range(20)]
     [t.start() for t in threads]
     [t.join() for t in threads]
     assert up.count("GET /token") == 1
@@ -116,7 +120,8 @@ def test_what_token_servers_answer(start, up, what):
     assert not any(s["X-Evil"] for s in up.log)
 
 
-@pytest.mark.parametrize("status,expected", [(401, (401,)), (403, (401, 403)), (404, (502,)), (500, (502,)), (429, (429,)), (302, (502,))])
+@pytest.mark.parametrize("status,expected", [(401, (401,)), (403, (401, 403)), (404, (502,)), (500, (502,)),
+                                             (429, (429,)), (302, (502,))])
 def test_token_servers_that_refuse(start, up, status, expected):
     up.tag(NAME, "1", images.tiny())
     guard(up)
@@ -168,7 +173,8 @@ CHALLENGES = {
 @pytest.mark.parametrize("what", CHALLENGES)
 def test_challenges_that_are_not_followed(start, up, what):
     up.tag(NAME, "1", images.tiny())
-    value = CHALLENGES[what].replace("{url}", up.url).replace("{address}", up.address).replace("{port}", str(up.port))
+    value = CHALLENGES[what].replace("{url}", up.url).replace("{address}", up.address)
+    value = value.replace("{port}", str(up.port))
     up.rule("* /v2/*", upstream.Answer(401, {"WWW-Authenticate": value}))
     give(up)
     reply = start().manifest(NAME, "1")
@@ -185,7 +191,8 @@ def test_a_challenge_among_others(start, up):
     assert up.seen("GET /token")[0].query["service"] == 'a "b"'
 
 
-@pytest.mark.parametrize("scope", ["repository:team/app:pull,push", "repository:other/name:pull", "registry:catalog:*",
+@pytest.mark.parametrize("scope", ["repository:team/app:pull,push", "repository:other/name:pull",
+                                   "registry:catalog:*",
                                    "repository:team/app:pull repository:other/name:pull"])
 def test_the_scope_is_never_more_than_this_repository_to_pull(start, up, scope):
     up.tag(NAME, "1", images.tiny())
@@ -201,7 +208,8 @@ def test_credentials_do_not_go_to_a_token_server_elsewhere(make, up, another):
     realm = another.url.replace("127.0.0.1", "localhost") + "/token"
     guard(up, realm=realm)
     give(another)
-    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": USER, "password": PASSWORD, "private": True}]})
+    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": USER, "password": PASSWORD,
+                                    "private": True}]})
     p.manifest(NAME, "1")
     assert not [s for s in another.log if s["Authorization"]]
 
@@ -210,7 +218,8 @@ def test_credentials_go_to_a_token_server_that_the_configuration_names(make, up,
     image = up.tag(NAME, "1", images.tiny())
     guard(up, realm=another.url.replace("127.0.0.1", "localhost") + "/token")
     give(another)
-    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": USER, "password": PASSWORD, "private": True,
+    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": USER, "password": PASSWORD,
+                                    "private": True,
                                     "realms": ["localhost"]}]})
     assert p.manifest(NAME, "1").body == image.manifest
     assert another.seen("GET /token")[0]["Authorization"] == BASIC
@@ -245,7 +254,8 @@ def test_authorization_is_dropped_on_a_redirect_to_another_host(start, up, anoth
 def test_a_second_redirect_does_not_bring_the_authorization_back(start, up, another):
     image = up.tag(NAME, "1", images.tiny())
     up.rule("* /v2/*", lambda x: None if x["Authorization"] == BASIC else upstream.challenge("here", None, scheme="Basic"))
-    up.rule("GET */blobs/*", lambda x: upstream.redirect(f"{another.url}/first") if x["Authorization"] == BASIC
+    up.rule("GET */blobs/*", lambda x: upstream.redirect(f"{another.url}/first")
+            if x["Authorization"] == BASIC
             else upstream.challenge("here", None, scheme="Basic"))
     another.rule("GET /first", upstream.redirect(f"{another.url}/second"))
     another.rule("GET /second", upstream.Answer(body=image.blobs[image.layers[0]]))
@@ -255,10 +265,14 @@ def test_a_second_redirect_does_not_bring_the_authorization_back(start, up, anot
     assert [s["Authorization"] for s in another.log] == [None, None]
 
 
-BAD_PLACES = ["http://169.254.169.254/latest/meta-data", "http://127.0.0.1:{other}/x", "http://localhost:{other}/x",
-              "http://[::1]:{other}/x", "http://[::ffff:127.0.0.1]:{other}/x", "http://0.0.0.0:{other}/x", "http://10.0.0.1/x",
-              "http://100.64.0.1/x", "http://[fe80::1]/x", "http://[64:ff9b::7f00:1]/x", "http://2130706433:{other}/x",
-              "http://0x7f.1:{other}/x", "file:///etc/passwd", "gopher://127.0.0.1/x", "//127.0.0.1:{other}/x", "",
+BAD_PLACES = ["http://169.254.169.254/latest/meta-data", "http://127.0.0.1:{other}/x",
+              "http://localhost:{other}/x",
+              "http://[::1]:{other}/x", "http://[::ffff:127.0.0.1]:{other}/x", "http://0.0.0.0:{other}/x",
+              "http://10.0.0.1/x",
+              "http://100.64.0.1/x", "http://[fe80::1]/x", "http://[64:ff9b::7f00:1]/x",
+              "http://2130706433:{other}/x",
+              "http://0x7f.1:{other}/x", "file:///etc/passwd", "gopher://127.0.0.1/x",
+              "//127.0.0.1:{other}/x", "",
               "http://user:pass@127.0.0.1:{other}/x", "http://", "javascript:x", "http://127.0.0.1:99999/"]
 
 
@@ -290,7 +304,8 @@ def test_a_redirect_from_https_to_http(make, authority, another):
         image = tls.tag(NAME, "1", images.tiny())
         tls.rule("GET */blobs/*", upstream.redirect(f"{another.url}/x"))
         another.rule("*", upstream.Answer(body=image.blobs[image.layers[0]]))
-        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, "ca": authority.certificate, "private": True}]})
+        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, "ca": authority.certificate,
+                                        "private": True}]})
         p.manifest(NAME, "1")
         reply = p.blob(NAME, image.layers[0], timeout=60)
         assert (reply.status, reply.code) == (502, "UNAVAILABLE") and not another.log
@@ -304,7 +319,8 @@ def test_a_plain_token_server_under_an_https_upstream(make, authority, another):
         tls.tag(NAME, "1", images.tiny())
         tls.rule("* /v2/*", upstream.challenge(f"{another.url}/token"))
         give(another)
-        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, "ca": authority.certificate, "private": True,
+        p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, "ca": authority.certificate,
+                                        "private": True,
                                         "username": USER, "password": PASSWORD}]})
         assert p.manifest(NAME, "1").status in (401, 502)
         assert not another.log
@@ -323,7 +339,9 @@ def test_a_presigned_place_that_expires_midway(start, up):
         if x.attempt:
             return upstream.Answer(403, body=b"expired")
         first = x.range_from
-        return upstream.Answer(206 if first else 200, {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {},
+        return upstream.Answer(206 if first else 200,
+                               {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}
+                               if first else {},
                                data[first:], cut=100_000 if number == 0 else None)
     up.rule("GET /storage/*", storage)
     p = start()
@@ -339,17 +357,20 @@ def test_two_upstreams_do_not_share_credentials(make, up, another):
     another.tag(NAME, "1", images.tiny())
     for server in (up, another):
         server.rule("* /v2/*", upstream.challenge("x", None, scheme="Basic"))
-    p = make(config={"upstreams": [{"name": "one.test", "url": up.url, "username": USER, "password": PASSWORD},
+    p = make(config={"upstreams": [{"name": "one.test", "url": up.url, "username": USER,
+                                    "password": PASSWORD},
                                    {"name": "two.test", "url": another.url}]})
     p.manifest(f"one.test/{NAME}", "1")
     p.manifest(f"two.test/{NAME}", "1")
-    assert [s for s in up.log if s["Authorization"] == BASIC] and not [s for s in another.log if s["Authorization"]]
+    assert [s for s in up.log if s["Authorization"] == BASIC]
+    assert not [s for s in another.log if s["Authorization"]]
 
 
 def test_a_clients_own_credentials_do_not_travel(start, up):
     up.tag(NAME, "1", images.tiny())
     p = start(password=None)
-    p.get(f"/v2/{NAME}/manifests/1", Authorization="Basic " + base64.b64encode(b"client:own").decode(), Cookie="a=b",
+    p.get(f"/v2/{NAME}/manifests/1", Authorization="Basic " + base64.b64encode(b"client:own").decode(),
+          Cookie="a=b",
           X_Forwarded_For="1.2.3.4")
     assert up.log and not any(s[h] for s in up.log for h in ("Authorization", "Cookie", "X-Forwarded-For"))
 

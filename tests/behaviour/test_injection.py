@@ -26,14 +26,17 @@ def config_of(p, name, reply):
 
 @pytest.mark.parametrize("build,media", [
     (images.tiny, images.DOCKER_LAYER), (lambda: images.tiny(oci=True), images.OCI_LAYER),
-    (lambda: images.tiny(oci=True, media_type=False), images.OCI_LAYER), (images.zstd_layers, images.OCI_LAYER),
+    (lambda: images.tiny(oci=True, media_type=False), images.OCI_LAYER),
+    (images.zstd_layers, images.OCI_LAYER),
     (images.foreign, images.DOCKER_LAYER)], ids=["docker", "oci", "untyped", "zstd", "foreign"])
 def test_the_layer_comes_on_top_in_the_family_of_the_base(ix, up, layer, build, media):
     image = up.tag(NAME, "1", build())
     reply = ix.manifest(NAME, "1")
-    assert (reply.status, reply["Docker-Content-Digest"], reply["Content-Type"]) == (200, reply.digest, image.media_type)
+    assert (reply.status, reply["Docker-Content-Digest"],
+            reply["Content-Type"]) == (200, reply.digest, image.media_type)
     assert reply.json["layers"][:-1] == image.json["layers"]
-    assert reply.json["layers"][-1] == {"mediaType": media, "size": layer.json["layers"][0]["gzipSize"], "digest": layer.gzip_digest}
+    assert reply.json["layers"][-1] == {"mediaType": media, "size": layer.json["layers"][0]["gzipSize"],
+                                        "digest": layer.gzip_digest}
     assert ("mediaType" in reply.json) == ("mediaType" in image.json)
     config = config_of(ix, NAME, reply)
     assert config["rootfs"]["diff_ids"] == image.config["rootfs"]["diff_ids"] + [layer.tar_digest]
@@ -56,7 +59,8 @@ def test_head_and_get_and_digest_agree(ix, up):
 
 
 def test_entry_point_command_environment(make, scratch, up):
-    packed = proxy.Layer(scratch, entrypoint=["/.rac/run", "--"], env=["NEW=1", "PATH=/.rac/bin:/bin"], labels={"own": "label"},
+    packed = proxy.Layer(scratch, entrypoint=["/.rac/run", "--"], env=["NEW=1", "PATH=/.rac/bin:/bin"],
+                         labels={"own": "label"},
                          workingDir="/work")
     p = make({"up.test": up.url}, inject=packed.path)
     image = up.tag(NAME, "1", images.worker())
@@ -70,7 +74,8 @@ def test_entry_point_command_environment(make, scratch, up):
         assert config[member] == base[member]
 
 
-@pytest.mark.parametrize("whole", [{"config": None}, {"history": None}, {"config": {"Entrypoint": None, "Cmd": None, "Env": None}},
+@pytest.mark.parametrize("whole", [{"config": None}, {"history": None},
+                                   {"config": {"Entrypoint": None, "Cmd": None, "Env": None}},
                                    {"unknown.member": {"a": [1, 2]}}, {"history": []}])
 def test_configs_with_holes(ix, up, layer, whole):
     image = up.tag(NAME, "1", images.tiny(whole_config=whole))
@@ -83,8 +88,10 @@ def test_configs_with_holes(ix, up, layer, whole):
             assert config[key] == value
 
 
-@pytest.mark.parametrize("what,whole", [("no rootfs", {"rootfs": None}), ("too few diff_ids", {"rootfs": {"type": "layers", "diff_ids": []}}),
-                                        ("a large number", {"big": 2 ** 60}), ("a real number", {"real": 0.1234567890123456789})])
+@pytest.mark.parametrize("what,whole", [("no rootfs", {"rootfs": None}),
+                                        ("too few diff_ids", {"rootfs": {"type": "layers", "diff_ids": []}}),
+                                        ("a large number", {"big": 2 ** 60}),
+                                        ("a real number", {"real": 0.1234567890123456789})])
 def test_configs_that_cannot_be_rewritten_pass_unchanged(ix, up, what, whole):
     image = up.tag(NAME, "1", images.tiny(whole_config=whole))
     reply = ix.manifest(NAME, "1")
@@ -97,8 +104,10 @@ def test_configs_that_cannot_be_rewritten_pass_unchanged(ix, up, what, whole):
 
 def test_an_artifact_passes_unchanged(ix, up):
     config = b"{}"
-    artifact = images.Image({"schemaVersion": 2, "mediaType": images.OCI_MANIFEST, "artifactType": "application/x",
-                             "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": wire.sha256(config), "size": 2},
+    artifact = images.Image({"schemaVersion": 2, "mediaType": images.OCI_MANIFEST,
+                             "artifactType": "application/x",
+                             "config": {"mediaType": "application/vnd.oci.empty.v1+json",
+                                        "digest": wire.sha256(config), "size": 2},
                              "layers": []}, images.OCI_MANIFEST, {wire.sha256(config): config})
     up.tag(NAME, "1", artifact)
     assert ix.manifest(NAME, "1").body == artifact.manifest
@@ -118,7 +127,8 @@ def test_a_real_index_with_windows_children(ix, up, layer):
     listed = json.loads(images.read(os.path.join(folder, "index.json")))
     children = []
     for entry in listed["manifests"]:
-        platform = "/".join(filter(None, [entry["platform"]["os"], entry["platform"]["architecture"], entry["platform"].get("variant")]))
+        platform = "/".join(filter(None, [entry["platform"]["os"], entry["platform"]["architecture"],
+                                          entry["platform"].get("variant")]))
         children.append((images.tiny(platform, platform=platform), platform))
     index = up.tag(NAME, "1", images.index(children, oci=False))
     reply = ix.manifest(NAME, "1")
@@ -129,7 +139,8 @@ def test_a_real_index_with_windows_children(ix, up, layer):
             assert after == before
         else:
             child = ix.manifest(NAME, after["digest"])
-            assert (child.status, len(child.body)) == (200, after["size"]) and layers_of(child)[-1] == layer.gzip_digest
+            assert (child.status, len(child.body)) == (200, after["size"])
+            assert layers_of(child)[-1] == layer.gzip_digest
     assert any(m["platform"]["os"] == "windows" for m in index.json["manifests"])
 
 
@@ -166,7 +177,8 @@ def test_an_index_that_names_itself(ix, up):
     loop = images.index([(images.tiny(), "linux/amd64")])
     document = loop.json
     document["manifests"][0].update(mediaType=images.OCI_INDEX, digest="sha256:" + "b" * 64)
-    up.rule("* /v2/lib/app/manifests/*", upstream.text(images.compact(document), content_type=images.OCI_INDEX))
+    up.rule("* /v2/lib/app/manifests/*", upstream.text(images.compact(document),
+                                                       content_type=images.OCI_INDEX))
     reply = ix.manifest(NAME, "1")
     assert reply.status in (502, 404) and len(up.log) < 20
 
@@ -256,15 +268,18 @@ def test_the_injection_changed_but_what_was_announced_is_answered(make, scratch,
 
 
 def rules_config(up, another, first, second):
-    return {"upstreams": [{"name": "one.test", "url": up.url}, {"name": "two.test", "url": another.url, "inject": "none"}],
-            "inject": [{"match": "one.test/special/*", "injection": second}, {"match": "one.test/plain/*", "injection": "none"},
+    return {"upstreams": [{"name": "one.test", "url": up.url},
+                          {"name": "two.test", "url": another.url, "inject": "none"}],
+            "inject": [{"match": "one.test/special/*", "injection": second},
+                       {"match": "one.test/plain/*", "injection": "none"},
                        {"match": "*", "injection": first}]}
 
 
 def test_rules_decide_and_the_first_match_wins(make, scratch, up, another, layer):
     special = proxy.Layer(scratch, files={".rac/special": "special\n"})
     p = make(config=rules_config(up, another, layer.path, special.path))
-    wanted = {"one.test/lib/app": layer.gzip_digest, "one.test/special/app": special.gzip_digest, "one.test/plain/app": None,
+    wanted = {"one.test/lib/app": layer.gzip_digest, "one.test/special/app": special.gzip_digest,
+              "one.test/plain/app": None,
               "two.test/lib/app": None, "one.test/specially/app": layer.gzip_digest}
     for name, digest in wanted.items():
         server, _, repository = name.partition("/")
@@ -296,7 +311,8 @@ def packed_bytes(layer):
 @pytest.mark.parametrize("kind", ["data", "gzip", "file"])
 def test_locations_of_layers(make, scratch, up, layer, kind):
     data = packed_bytes(layer)
-    location = {"data": "data:" + base64.b64encode(data).decode(), "file": os.path.join(layer.folder, layer.json["layers"][0]["location"]),
+    location = {"data": "data:" + base64.b64encode(data).decode(),
+                "file": os.path.join(layer.folder, layer.json["layers"][0]["location"]),
                 "gzip": "gzip:" + base64.b64encode(zlib.compress(data)).decode()}[kind]
     p = make({"up.test": up.url}, inject=with_location(scratch, layer, location))
     up.tag(NAME, "1", images.tiny())
@@ -304,10 +320,12 @@ def test_locations_of_layers(make, scratch, up, layer, kind):
     assert layers_of(reply)[-1] == layer.gzip_digest and p.blob(NAME, layer.gzip_digest).body == data
 
 
-@pytest.mark.parametrize("member,value", [("gzipDigest", "sha256:" + "1" * 64), ("tarDigest", "sha256:" + "2" * 64), ("gzipSize", 12345)])
+@pytest.mark.parametrize("member,value", [("gzipDigest", "sha256:" + "1" * 64),
+                                          ("tarDigest", "sha256:" + "2" * 64), ("gzipSize", 12345)])
 def test_a_layer_that_is_not_what_was_declared_is_never_named(make, scratch, up, layer, member, value):
     """Refused at the start or at the first pull, with what was expected and what was found."""
-    path = with_location(scratch, layer, os.path.join(layer.folder, layer.json["layers"][0]["location"]), **{member: value})
+    path = with_location(scratch, layer, os.path.join(layer.folder, layer.json["layers"][0]["location"]),
+                         **{member: value})
     up.tag(NAME, "1", images.tiny())
     p = make({"up.test": up.url}, inject=path, start=False)
     try:
@@ -361,8 +379,10 @@ def test_the_offline_tool_makes_the_same_digest(scratch, ix, up, layer):
     image = up.tag(NAME, "1", images.oci())
     announced = ix.manifest(NAME, "1").digest
     layout = scratch.folder("layout")
-    scratch.run("skopeo", "copy", "--src-tls-verify=false", f"docker://{up.address}/{NAME}:1", f"oci:{layout}:app")
-    done = scratch.run(proxy.binary("rac-layer"), "inject", "--layout", layout, "--injection", layer.path, "--name", f"up.test/{NAME}",
+    scratch.run("skopeo", "copy", "--src-tls-verify=false", f"docker://{up.address}/{NAME}:1",
+                f"oci:{layout}:app")
+    done = scratch.run(proxy.binary("rac-layer"), "inject", "--layout", layout, "--injection", layer.path,
+                       "--name", f"up.test/{NAME}",
                        env=proxy.sanitizer_settings())
     assert image.digest in done.stdout and announced in done.stdout
 
@@ -384,4 +404,5 @@ def test_the_layer_file_may_go_once_it_is_stored(make, scratch, up):
     first = p.manifest(NAME, "1")
     process.wait_for(lambda: os.path.exists(p.blob_file(own.gzip_digest)), 10, "layer in the store")
     os.unlink(os.path.join(own.folder, own.json["layers"][0]["location"]))
-    assert p.manifest(NAME, "1").digest == first.digest and p.blob(NAME, own.gzip_digest).digest == own.gzip_digest
+    assert p.manifest(NAME, "1").digest == first.digest
+    assert p.blob(NAME, own.gzip_digest).digest == own.gzip_digest

@@ -37,9 +37,12 @@ def test_pages_of_tags_by_their_links(px, tags, prefix):
     assert (found, pages) == (tags, 3)
 
 
-@pytest.mark.parametrize("link", ["<http://evil.example/v2/x/tags/list?n=1&last=a>; rel=\"next\"", "<//evil.example/x>; rel=next",
-                                  "<javascript:x>; rel=next", "</v2/other/name/tags/list?last=v000&n=1>; rel=\"next\"", "nonsense",
-                                  "<tags/list?n=1&last=v000>; rel=\"next\"", "<?n=1&last=v000>; rel=\"next\""])
+@pytest.mark.parametrize("link", ["<http://evil.example/v2/x/tags/list?n=1&last=a>; rel=\"next\"",
+                                  "<//evil.example/x>; rel=next",
+                                  "<javascript:x>; rel=next",
+                                  "</v2/other/name/tags/list?last=v000&n=1>; rel=\"next\"", "nonsense",
+                                  "<tags/list?n=1&last=v000>; rel=\"next\"",
+                                  "<?n=1&last=v000>; rel=\"next\""])
 def test_a_link_never_leads_away(px, up, tags, link):
     up.rule("GET */tags/list", lambda x: upstream.text('{"name":"lib/app","tags":["v000"]}', Link=link))
     reply = px.get(f"/v2/{NAME}/tags/list?n=1")
@@ -60,7 +63,8 @@ def test_tags_null_is_an_empty_list(px, up):
     assert reply.status == 200 and reply.json["tags"] in ([], None)
 
 
-@pytest.mark.parametrize("status,expected", [(404, (404, "NAME_UNKNOWN")), (401, (401, "UNAUTHORIZED")), (403, (403, "DENIED")),
+@pytest.mark.parametrize("status,expected", [(404, (404, "NAME_UNKNOWN")), (401, (401, "UNAUTHORIZED")),
+                                             (403, (403, "DENIED")),
                                              (429, (429, "TOOMANYREQUESTS")), (500, (502, "UNAVAILABLE"))])
 def test_lists_that_are_refused(px, up, status, expected):
     up.rule("GET */tags/list", upstream.Answer(status, body=b"no"))
@@ -69,7 +73,8 @@ def test_lists_that_are_refused(px, up, status, expected):
 
 
 SUBJECT = "sha256:" + "5" * 64
-ONE = {"mediaType": images.OCI_MANIFEST, "size": 10, "digest": "sha256:" + "6" * 64, "artifactType": "application/one"}
+ONE = {"mediaType": images.OCI_MANIFEST, "size": 10, "digest": "sha256:" + "6" * 64,
+       "artifactType": "application/one"}
 TWO = {**ONE, "digest": "sha256:" + "7" * 64, "artifactType": "application/two"}
 
 
@@ -90,7 +95,9 @@ def test_referrers_of_one_kind(px, up, api):
     if api:
         up.referrers = {SUBJECT: [ONE, TWO]}
     else:
-        up.tag(NAME, SUBJECT.replace(":", "-"), images.Image({"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": [ONE, TWO]},
+        up.tag(NAME, SUBJECT.replace(":", "-"), images.Image({"schemaVersion": 2,
+                                                              "mediaType": images.OCI_INDEX,
+                                                              "manifests": [ONE, TWO]},
                                                              images.OCI_INDEX))
     reply = px.get(f"/v2/{NAME}/referrers/{SUBJECT}?artifactType=application/two")
     check_index(reply, [TWO["digest"]])
@@ -98,7 +105,8 @@ def test_referrers_of_one_kind(px, up, api):
 
 
 def test_referrers_by_the_tag_schema(px, up):
-    up.tag(NAME, SUBJECT.replace(":", "-"), images.Image({"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": [ONE]},
+    up.tag(NAME, SUBJECT.replace(":", "-"), images.Image({"schemaVersion": 2, "mediaType": images.OCI_INDEX,
+                                                          "manifests": [ONE]},
                                                          images.OCI_INDEX))
     check_index(px.get(f"/v2/{NAME}/referrers/{SUBJECT}"), [ONE["digest"]])
 

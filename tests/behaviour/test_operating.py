@@ -23,7 +23,8 @@ def test_version(scratch):
 def test_help(scratch):
     done = proxy.run_once(scratch, "--help")
     assert done.returncode == 0 and not done.stderr
-    assert all(flag in done.stdout for flag in ("--listen", "--data", "--upstream", "--inject", "--config", "--cache-size"))
+    assert all(flag in done.stdout for flag in ("--listen", "--data", "--upstream", "--inject", "--config",
+                                                "--cache-size"))
     assert "\x1b" not in done.stdout and max(map(len, done.stdout.splitlines())) <= 120
 
 
@@ -52,7 +53,8 @@ def test_metrics_count_what_happened(ix, up):
     ix.blob(NAME, image.layers[0])
     ix.blob(NAME, image.layers[0])
     after = ix.metrics()
-    assert all(re.fullmatch(r'rac_[a-z0-9_]+(\{[^}]*\})?|process_[a-z_]+(\{[^}]*\})?', name) for name in after), list(after)
+    assert all(re.fullmatch(r'rac_[a-z0-9_]+(\{[^}]*\})?|process_[a-z_]+(\{[^}]*\})?', name)
+               for name in after), list(after)
 
     def grown(*words):
         return sum(v - before.get(k, 0) for k, v in after.items() if all(w in k for w in words))
@@ -77,7 +79,8 @@ def test_metrics_are_well_formed_prometheus_text(px):
             float(found.group(5))
             assert line.rpartition(" ")[0] not in seen, line
             seen.add(line.rpartition(" ")[0])
-            assert found.group(1) in typed or re.sub(r"_(bucket|sum|count)$", "", found.group(1)) in typed, line
+            assert found.group(1) in typed or re.sub(r"_(bucket|sum|count)$", "",
+                                                     found.group(1)) in typed, line
 
 
 def test_the_access_log_has_one_line_a_request(px, up):
@@ -131,7 +134,8 @@ def test_options_that_are_wrong(scratch, args, words):
     ("upstreams:\n  - name: a.test\n    urll: http://x\n", ["3", "urll"]),
     ("upstreams:\n  - url: http://x\n", ["name"]),
     ("upstreams:\n  - {name: a.test, url: 'http://x', username: u}\n", ["password"]),
-    ("upstreams:\n  - {name: a.test, url: 'http://x', username: u, password-file: /nonexistent-file}\n", ["/nonexistent-file"]),
+    ("upstreams:\n  - {name: a.test, url: 'http://x', username: u, password-file: /nonexistent-file}\n",
+     ["/nonexistent-file"]),
     ("data: a\ndata: b\n", ["data", "2"]),
     ("a: &x [1]\nb: *x\n", ["1"]),
     ("inject:\n  - match: '*'\n", ["injection"]),
@@ -152,8 +156,10 @@ def test_a_configuration_that_is_right(scratch):
     path = os.path.join(scratch.folder("config"), "proxy.yaml")
     password = proxy.secret("never-to-be-printed")
     with open(path, "w", encoding="utf-8") as f:
-        yaml.safe_dump({"upstreams": [{"name": "a.test", "url": "https://a.test", "username": "me", "password": password}]}, f)
-    done = proxy.run_once(scratch, "--check-config", "--config", path, "--data", scratch.folder("d"), "--cache-size", "1GiB",
+        yaml.safe_dump({"upstreams": [{"name": "a.test", "url": "https://a.test", "username": "me",
+                                       "password": password}]}, f)
+    done = proxy.run_once(scratch, "--check-config", "--config", path, "--data", scratch.folder("d"),
+                          "--cache-size", "1GiB",
                           env={"RAC_LOG_LEVEL": "warn"})
     assert done.returncode == 0 and "valid" in done.stdout
     assert password not in done.stdout + done.stderr
@@ -194,7 +200,8 @@ def test_reload_takes_new_upstreams_without_dropping_a_connection(make, up, anot
     image = another.tag(NAME, "1", images.tiny())
     with wire.Connection(p.address) as c:
         assert c.request("GET", f"/v2/two.test/{NAME}/manifests/1").status == 403
-        p.configure({"upstreams": [{"name": "one.test", "url": up.url}, {"name": "two.test", "url": another.url}]})
+        p.configure({"upstreams": [{"name": "one.test", "url": up.url},
+                                   {"name": "two.test", "url": another.url}]})
         p.reload()
         reply = c.request("GET", f"/v2/two.test/{NAME}/manifests/1")
         assert (reply.status, reply.body) == (200, image.manifest)
@@ -231,8 +238,10 @@ def test_tls_and_a_new_certificate(make, authority, up):
         with socket.create_connection(wire.split(p.address)) as s, client.wrap_socket(s) as t:
             return t.getpeercert(binary_form=True)
     assert wire.fetch(p.address, "GET", f"/v2/{NAME}/manifests/1", tls=client).body == image.manifest
-    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/blobs/{image.layers[0]}", tls=client).digest == image.layers[0]
-    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/blobs/{image.layers[0]}", tls=client).digest == image.layers[0]
+    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/blobs/{image.layers[0]}",
+                      tls=client).digest == image.layers[0]
+    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/blobs/{image.layers[0]}",
+                      tls=client).digest == image.layers[0]
     first = served()
     for new, old in zip(authority.issue("front2"), (certificate, key)):
         os.replace(new, old)

@@ -26,8 +26,10 @@ def px(scratch):
 
 
 @pytest.mark.parametrize("spec,first,last", [
-    ("0-0", 0, 0), ("0-99", 0, 99), ("100-", 100, N - 1), (f"{N - 1}-", N - 1, N - 1), ("-1", N - 1, N - 1), ("-500", N - 500, N - 1),
-    (f"-{N + 1}", 0, N - 1), (f"0-{N * 2}", 0, N - 1), (f"0-{N - 1}", 0, N - 1), (f"{N - 70_000}-{N - 60_000}", N - 70_000, N - 60_000)])
+    ("0-0", 0, 0), ("0-99", 0, 99), ("100-", 100, N - 1), (f"{N - 1}-", N - 1, N - 1), ("-1", N - 1, N - 1),
+    ("-500", N - 500, N - 1),
+    (f"-{N + 1}", 0, N - 1), (f"0-{N * 2}", 0, N - 1), (f"0-{N - 1}", 0, N - 1),
+    (f"{N - 70_000}-{N - 60_000}", N - 70_000, N - 60_000)])
 def test_single_ranges(px, spec, first, last):
     for _ in range(2):
         reply = px.blob(NAME, DIGEST, Range=f"bytes={spec}")
@@ -42,7 +44,8 @@ def test_ranges_outside(px, spec):
     assert reply.status == 416 and reply["Content-Range"] == f"bytes */{N}"
 
 
-@pytest.mark.parametrize("specs", [[(0, 9), (20, 29)], [(0, 0), (N - 1, N - 1)], [(100, 199), (0, 9)], [(0, 9), (5, 15)],
+@pytest.mark.parametrize("specs", [[(0, 9), (20, 29)], [(0, 0), (N - 1, N - 1)], [(100, 199), (0, 9)],
+                                   [(0, 9), (5, 15)],
                                    [(0, 9), (N + 5, N + 9)], [(i * 1000, i * 1000 + 9) for i in range(8)]])
 def test_several_ranges(px, specs):
     reply = px.blob(NAME, DIGEST, Range="bytes=" + ", ".join(f"{a}-{b}" for a, b in specs))
@@ -53,7 +56,8 @@ def test_several_ranges(px, specs):
     assert reply.status == 206
     if reply["Content-Range"]:
         first, last = map(int, reply["Content-Range"].split()[1].split("/")[0].split("-"))
-        assert reply.body == DATA[first:last + 1] and first <= min(a for a, _ in wanted) and last >= max(b for _, b in wanted)
+        assert reply.body == DATA[first:last + 1]
+        assert all(first <= a and b <= last for a, b in wanted)
         return
     message = email.message_from_bytes(b"Content-Type: " + reply["Content-Type"].encode() + b"\r\n\r\n" + reply.body)
     assert message.get_content_type() == "multipart/byteranges"
@@ -72,7 +76,8 @@ def test_several_ranges(px, specs):
         assert any(first <= a and b <= last for first, last in found), (wanted, list(found))
 
 
-@pytest.mark.parametrize("value,status", [(f'"{DIGEST}"', 304), (f'W/"{DIGEST}"', 304), ('"other"', 200), (f'"other", "{DIGEST}"', 304),
+@pytest.mark.parametrize("value,status", [(f'"{DIGEST}"', 304), (f'W/"{DIGEST}"', 304), ('"other"', 200),
+                                          (f'"other", "{DIGEST}"', 304),
                                           ("*", 304), (DIGEST, (200, 304)), ("", 200)])
 def test_if_none_match(px, value, status):
     reply = px.blob(NAME, DIGEST, If_None_Match=value)
@@ -82,7 +87,8 @@ def test_if_none_match(px, value, status):
         assert reply["ETag"] == f'"{DIGEST}"'
 
 
-@pytest.mark.parametrize("value,status", [(f'"{DIGEST}"', 206), ('"other"', 200), (f'W/"{DIGEST}"', 200), ("Wed, 01 Jan 2020 00:00:00 GMT", 200)])
+@pytest.mark.parametrize("value,status", [(f'"{DIGEST}"', 206), ('"other"', 200), (f'W/"{DIGEST}"', 200),
+                                          ("Wed, 01 Jan 2020 00:00:00 GMT", 200)])
 def test_if_range(px, value, status):
     reply = px.blob(NAME, DIGEST, Range="bytes=0-9", If_Range=value)
     assert (reply.status, reply.body) == (status, DATA[:10] if status == 206 else DATA)
@@ -102,5 +108,6 @@ def test_eight_parallel_ranges_make_the_blob(px):
     from concurrent.futures import ThreadPoolExecutor  # pylint: disable=import-outside-toplevel
     step = N // 8 + 1
     with ThreadPoolExecutor(8) as pool:
-        parts = pool.map(lambda i: px.blob(NAME, DIGEST, Range=f"bytes={i * step}-{(i + 1) * step - 1}").body, range(8))
+        parts = pool.map(lambda i: px.blob(NAME, DIGEST,
+                                           Range=f"bytes={i * step}-{(i + 1) * step - 1}").body, range(8))
         assert b"".join(parts) == DATA

@@ -237,9 +237,11 @@ def test_names_and_upstreams(make, up, another, path, expected):
 def test_docker_io_has_three_names_and_a_library(make, up):
     p = make({"docker.io": up.url})
     image = up.tag("library/busybox", "1", images.tiny())
-    for path in ("busybox/manifests/1", "library/busybox/manifests/1", "docker.io/library/busybox/manifests/1", "docker.io/busybox/manifests/1",
+    for path in ("busybox/manifests/1", "library/busybox/manifests/1",
+                 "docker.io/library/busybox/manifests/1", "docker.io/busybox/manifests/1",
                  "index.docker.io/library/busybox/manifests/1", "registry-1.docker.io/busybox/manifests/1",
-                 "library/busybox/manifests/1?ns=docker.io", "library/busybox/manifests/1?ns=registry-1.docker.io"):
+                 "library/busybox/manifests/1?ns=docker.io",
+                 "library/busybox/manifests/1?ns=registry-1.docker.io"):
         assert p.get(f"/v2/{path}").body == image.manifest, path
     assert all("/library/busybox/" in s.path for s in up.log)
     assert len(up.seen("* /v2/library/busybox/manifests/1")) == 1
@@ -248,7 +250,8 @@ def test_docker_io_has_three_names_and_a_library(make, up):
 def test_an_upstream_with_a_path_prefix(make, up):
     p = make({"up.test": up.url + "/mirror"})
     image = images.tiny()
-    up.rule("* /mirror/v2/lib/app/manifests/*", upstream.Answer(headers={"Content-Type": image.media_type}, body=image.manifest))
+    up.rule("* /mirror/v2/lib/app/manifests/*", upstream.Answer(headers={"Content-Type": image.media_type},
+                                                                body=image.manifest))
     assert p.manifest(NAME, "1").body == image.manifest
 
 

@@ -61,7 +61,8 @@ def test_a_download_that_breaks_once_is_resumed(px, up, app, what):
 
 @pytest.mark.parametrize("what", ["reset before the head", "reset in the head", "silent before the head"])
 def test_a_download_that_breaks_before_it_begins(px, up, app, what):
-    broken = {"reset before the head": upstream.Answer(reset=-2), "reset in the head": upstream.Answer(reset=-1),
+    broken = {"reset before the head": upstream.Answer(reset=-2),
+              "reset in the head": upstream.Answer(reset=-1),
               "silent before the head": upstream.Answer(stall=-1)}[what]
     blob_rule(up, app, broken, times=1)
     right_or_broken(px.blob(NAME, app.layers[0]), app)
@@ -94,15 +95,18 @@ FOREVER = {
     "a web page": lambda x: upstream.text("<html>please log in</html>", content_type="text/html"),
     "empty": lambda x: upstream.Answer(),
     "206 to no range": lambda x: upstream.Answer(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789"),
-    "gzip on top": lambda x: upstream.Answer(headers={"Content-Encoding": "gzip"}, body=gzip.compress(x.proper().body)),
+    "gzip on top": lambda x: upstream.Answer(headers={"Content-Encoding": "gzip"},
+                                             body=gzip.compress(x.proper().body)),
     "silent before the head": lambda x: upstream.Answer(stall=-1),
     "reset before the head": lambda x: upstream.Answer(reset=-2),
     "reset in the head": lambda x: upstream.Answer(reset=-1),
     "200 with the wrong digest header": lambda x: upstream.Answer(
-        headers={"Docker-Content-Digest": "sha256:" + "0" * 64}, body=images.noise(len(x.proper().body), "wrong")),
+        headers={"Docker-Content-Digest": "sha256:" + "0" * 64},
+        body=images.noise(len(x.proper().body), "wrong")),
     "chunked and endless": lambda x: upstream.Answer(length="chunked", body=b"\0" * (2 << 20)),
     "a length that is no number": lambda x: upstream.Answer(headers={"Content-Length": "many"}, body=b"x"),
-    "a head of 1 MB": lambda x: upstream.Answer(headers={"X-Much": ["y" * 1000] * 1000}, body=x.proper().body),
+    "a head of 1 MB": lambda x: upstream.Answer(headers={"X-Much": ["y" * 1000] * 1000},
+                                                body=x.proper().body),
 }
 
 
@@ -174,7 +178,8 @@ def _range(x, first):
 @pytest.mark.parametrize("what", RESUME)
 def test_what_comes_back_to_a_resume(px, up, app, what):
     answer, right = RESUME[what]
-    up.rule(f"GET */blobs/{app.layers[0]}", lambda x: x.proper(cut=SIZE // 2) if not x.range_from else answer(x))
+    up.rule(f"GET */blobs/{app.layers[0]}", lambda x: x.proper(cut=SIZE // 2)
+            if not x.range_from else answer(x))
     reply = px.blob(NAME, app.layers[0], timeout=90)
     right_or_broken(reply, app)
     if right:
@@ -209,15 +214,20 @@ BAD_MANIFESTS = {
     "two documents": (document(config=CONFIG, layers=[]) + "{}", images.DOCKER_MANIFEST),
     "a list": ("[]", images.DOCKER_MANIFEST),
     "a number": ("12", images.DOCKER_MANIFEST),
-    "layers and manifests": (document(config=CONFIG, layers=[DESCRIPTOR], manifests=[]), images.DOCKER_MANIFEST),
+    "layers and manifests": (document(config=CONFIG, layers=[DESCRIPTOR], manifests=[]),
+                             images.DOCKER_MANIFEST),
     "Layers beside layers": (document(config=CONFIG, layers=[DESCRIPTOR], Layers=[]), images.DOCKER_MANIFEST),
     "MANIFESTS": (document(config=CONFIG, layers=[DESCRIPTOR], MANIFESTS=[]), images.DOCKER_MANIFEST),
-    "layers twice": (document(config=CONFIG, layers=[DESCRIPTOR])[:-1] + ',"layers":[]}', images.DOCKER_MANIFEST),
+    "layers twice": (document(config=CONFIG, layers=[DESCRIPTOR])[:-1] + ',"layers":[]}',
+                     images.DOCKER_MANIFEST),
     "a negative size": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": -1}]), images.DOCKER_MANIFEST),
-    "a size that is text": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": "5"}]), images.DOCKER_MANIFEST),
-    "a digest that is none": (document(config=CONFIG, layers=[{**DESCRIPTOR, "digest": "sha256:../../x"}]), images.DOCKER_MANIFEST),
+    "a size that is text": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": "5"}]),
+                            images.DOCKER_MANIFEST),
+    "a digest that is none": (document(config=CONFIG, layers=[{**DESCRIPTOR, "digest": "sha256:../../x"}]),
+                              images.DOCKER_MANIFEST),
     "layers that are no list": (document(config=CONFIG, layers={}), images.DOCKER_MANIFEST),
-    "depth of 10,000": ('{"schemaVersion":2,"a":' + "[" * 10_000 + "]" * 10_000 + "}", images.DOCKER_MANIFEST),
+    "depth of 10,000": ('{"schemaVersion":2,"a":' + "[" * 10_000 + "]" * 10_000 + "}",
+                        images.DOCKER_MANIFEST),
     "invalid UTF-8": (b'{"schemaVersion":2,"mediaType":"\xff\xfe","layers":[]}', images.DOCKER_MANIFEST),
 }
 
@@ -237,7 +247,8 @@ def test_manifests_that_are_none(request, up, what, injecting):
 @pytest.mark.parametrize("injecting", [False, True], ids=["plain", "injecting"])
 @pytest.mark.parametrize("what,body", [
     ("100,000 descriptors", document(config=CONFIG, layers=[DESCRIPTOR] * 100_000)),
-    ("4 MiB and a byte", document(config=CONFIG, layers=[], x="y" * ((4 << 20) + 1 - len(document(config=CONFIG, layers=[], x=""))))),
+    ("4 MiB and a byte", document(config=CONFIG, layers=[],
+                                  x="y" * ((4 << 20) + 1 - len(document(config=CONFIG, layers=[], x=""))))),
     ("64 MiB", "{" + " " * (64 << 20) + "}"),
 ], ids=lambda v: v if len(v) < 30 else "")
 def test_manifests_that_are_too_large(request, up, what, body, injecting):
@@ -261,14 +272,16 @@ MANIFEST_FAULTS = {
     "chunked": (lambda x: x.proper(length="chunked"), True),
     "no length": (lambda x: x.proper(length="none"), True),
     "wrong digest header": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST,
-                                                        "Docker-Content-Digest": "sha256:" + "0" * 64}), False),
+                                                        "Docker-Content-Digest": "sha256:" + "0" * 64}),
+                                                        False),
     "digest header that is none": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST,
                                                                "Docker-Content-Digest": "sha256:xyz"}), None),
     "no digest header": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST}), True),
     "type with parameters": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST + "; charset=utf-8"}), True),
     "application/json": (lambda x: x.proper(headers={"Content-Type": "application/json"}), True),
     "type of the other family": (lambda x: x.proper(headers={"Content-Type": images.OCI_MANIFEST}), True),
-    "gzip said": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST, "Content-Encoding": "gzip"},
+    "gzip said": (lambda x: x.proper(headers={"Content-Type": images.DOCKER_MANIFEST,
+                                              "Content-Encoding": "gzip"},
                                      body=gzip.compress(x.proper().body)), False),
     "reset": (lambda x: upstream.Answer(reset=-2), False),
     "206": (lambda x: x.proper(status=206), False),
@@ -286,7 +299,8 @@ def test_manifest_faults(px, up, what):
     reply = px.manifest(NAME, "1")
     if reply.status == 200:
         assert right is not False
-        assert (reply.body, reply["Docker-Content-Digest"], reply["Content-Type"]) == (image.manifest, image.digest, image.media_type)
+        assert (reply.body, reply["Docker-Content-Digest"],
+                reply["Content-Type"]) == (image.manifest, image.digest, image.media_type)
     else:
         assert right is not True, reply.body
         assert reply.status in (502, 504) and reply.code == "UNAVAILABLE" and "up.test" in reply.message
@@ -294,7 +308,8 @@ def test_manifest_faults(px, up, what):
 
 def test_another_manifest_than_the_digest_asked_for(px, up):
     image, other = images.tiny("right"), images.tiny("wrong")
-    up.rule("GET */manifests/*", upstream.Answer(headers={"Content-Type": other.media_type, "Docker-Content-Digest": image.digest},
+    up.rule("GET */manifests/*", upstream.Answer(headers={"Content-Type": other.media_type,
+                                                          "Docker-Content-Digest": image.digest},
                                                  body=other.manifest))
     reply = px.manifest(NAME, image.digest)
     assert (reply.status, reply.code) == (502, "UNAVAILABLE") and "up.test" in reply.message

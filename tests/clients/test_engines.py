@@ -39,7 +39,8 @@ def test_docker_runs_it_with_our_layer_and_as_without_us(docker, px, store, name
     direct, through = f"{store.address}/lib/{name}:latest", f"{px.address}/lib/{name}:latest"
     docker.pull(direct)
     docker.pull(through)
-    command = {"worker": ["cat", "/.rac/hello.txt"], "shell": ["/.rac/hello.txt"], "scratch": ["/show", "cat", "/.rac/hello.txt"]}
+    command = {"worker": ["cat", "/.rac/hello.txt"], "shell": ["/.rac/hello.txt"],
+               "scratch": ["/show", "cat", "/.rac/hello.txt"]}
     inside = command.get(name, ["cat", "/.rac/hello.txt"])
     assert docker.run(through, *inside, options=entrypoint(name)) == HELLO
     own = OWN_COMMAND.get(name, COMMON_COMMAND)
@@ -50,7 +51,8 @@ def test_docker_runs_it_with_our_layer_and_as_without_us(docker, px, store, name
     assert docker.digest(through) != docker.digest(direct)
     files = [re.sub(r"^/+", "", f) for f in _files(docker, through)]
     assert ".rac/hello.txt" in files
-    assert sorted(f for f in files if not f.startswith(".rac")) == sorted(re.sub(r"^/+", "", f) for f in _files(docker, direct))
+    assert sorted(f for f in files if not f.startswith(".rac")) == sorted(re.sub(r"^/+", "", f)
+                                                                          for f in _files(docker, direct))
 
 
 def _files(docker, reference):
@@ -69,8 +71,10 @@ def test_podman_runs_it_with_our_layer_and_as_without_us(podman, px, store, name
     direct, through = f"{store.address}/lib/{name}:latest", f"{px.address}/lib/{name}:latest"
     podman.pull(direct)
     podman.pull(through)
-    inside = {"worker": ["cat", "/.rac/hello.txt"], "shell": ["/.rac/hello.txt"], "scratch": ["/show", "cat", "/.rac/hello.txt"]}
-    assert podman.run(through, *inside.get(name, ["cat", "/.rac/hello.txt"]), options=entrypoint(name)) == HELLO
+    inside = {"worker": ["cat", "/.rac/hello.txt"], "shell": ["/.rac/hello.txt"],
+              "scratch": ["/show", "cat", "/.rac/hello.txt"]}
+    assert podman.run(through, *inside.get(name, ["cat", "/.rac/hello.txt"]),
+                      options=entrypoint(name)) == HELLO
     own = OWN_COMMAND.get(name, COMMON_COMMAND)
     expected = podman.run(direct, *own)
     assert expected and podman.run(through, *own) == expected
@@ -188,9 +192,11 @@ def test_an_image_made_by_umoci(scratch, docker, skopeo, store, px):
     scratch.run("umoci", "init", "--layout", layout)
     scratch.run("umoci", "new", "--image", f"{layout}:made")
     scratch.run("umoci", "insert", "--image", f"{layout}:made", images.BUSYBOX, "/bin/busybox")
-    scratch.run("umoci", "config", "--image", f"{layout}:made", "--config.entrypoint", "/bin/busybox", "--config.cmd", "echo",
+    scratch.run("umoci", "config", "--image", f"{layout}:made", "--config.entrypoint", "/bin/busybox",
+                "--config.cmd", "echo",
                 "--config.cmd", "made by umoci", "--config.env", "A=b")
-    scratch.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:made", f"docker://{store.address}/lib/umoci:latest")
+    scratch.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:made",
+                f"docker://{store.address}/lib/umoci:latest")
     docker.pull(f"{px.address}/lib/umoci:latest")
     assert docker.run(f"{px.address}/lib/umoci:latest") == "made by umoci\n"
     assert docker.run(f"{px.address}/lib/umoci:latest", "cat", "/.rac/hello.txt") == HELLO

@@ -63,7 +63,8 @@ def test_fifty_clients_on_a_cold_image(store, fresh, layer):
         with wire.Connection(fresh.address, timeout=120) as c:
             head = c.request("HEAD", "/v2/lib/coldimage/manifests/latest", {"Accept": wire.MANIFEST_TYPES})
             digest = head["Docker-Content-Digest"]
-            manifest = c.request("GET", f"/v2/lib/coldimage/manifests/{digest}", {"Accept": wire.MANIFEST_TYPES})
+            manifest = c.request("GET", f"/v2/lib/coldimage/manifests/{digest}",
+                                 {"Accept": wire.MANIFEST_TYPES})
             assert manifest.digest == digest
             for part in [manifest.json["config"], *manifest.json["layers"]]:
                 blob = c.request("GET", f"/v2/lib/coldimage/blobs/{part['digest']}")
@@ -109,7 +110,8 @@ def test_the_announced_digest_is_answered_after_the_blobs_are_gone(fresh, docker
     docker.pull(f"{fresh.address}/lib/{name}@{announced.digest}")
     show = {"worker": ["--entrypoint", "/bin/cat"]}.get(name, [])
     command = ["/.rac/hello.txt"] if show else ["cat", "/.rac/hello.txt"]
-    assert docker.run(f"{fresh.address}/lib/{name}@{announced.digest}", *command, options=show) == "Hello injected world!\n"
+    assert docker.run(f"{fresh.address}/lib/{name}@{announced.digest}", *command,
+                      options=show) == "Hello injected world!\n"
 
 
 def private_config(scratch, url, password, as_file):
@@ -132,7 +134,8 @@ def test_docker_pulls_a_private_image(request, scratch, make, docker, layer, kin
     p = make(config=private_config(scratch, upstream.url, password, as_file), inject=layer.path)
     docker.forget()
     docker.pull(f"{p.address}/private.test/team/private:latest")
-    assert docker.run(f"{p.address}/private.test/team/private:latest", "cat", "/.rac/hello.txt") == "Hello injected world!\n"
+    assert docker.run(f"{p.address}/private.test/team/private:latest", "cat",
+                      "/.rac/hello.txt") == "Hello injected world!\n"
     if upstream.tokens:
         for token in upstream.tokens.tokens:
             proxy.secret(token)
@@ -164,10 +167,13 @@ def test_a_debootstrap_image(scratch, docker, store, make, layer):
     root = os.path.join(scratch.folder("debian"), "root")
     done = scratch.run("debootstrap", "--variant=minbase", "bookworm", root, check=False, timeout=900)
     if done.returncode != 0:
-        pytest.skip("debootstrap cannot reach a Debian mirror: " + (done.stderr or done.stdout)[-120:].strip())
-    tar = scratch.run("tar", "--numeric-owner", "--sort=name", "-C", root, "-cf", root + ".tar", ".", timeout=300)
+        pytest.skip("debootstrap cannot reach a Debian mirror: " + (done.stderr
+                                                                    or done.stdout)[-120:].strip())
+    tar = scratch.run("tar", "--numeric-owner", "--sort=name", "-C", root, "-cf", root + ".tar", ".",
+                      timeout=300)
     assert tar.returncode == 0
-    store.push("lib/debian", "latest", images.image([images.read(root + ".tar")], {"Cmd": ["bash"], "Env": [images.PATH_ENV]}))
+    store.push("lib/debian", "latest", images.image([images.read(root + ".tar")],
+                                                    {"Cmd": ["bash"], "Env": [images.PATH_ENV]}))
     p = make({"store.test": store.url}, inject=layer.path)
     docker.pull(f"{p.address}/lib/debian:latest")
     assert docker.run(f"{p.address}/lib/debian:latest", "cat", "/.rac/hello.txt") == "Hello injected world!\n"

@@ -29,7 +29,8 @@ class Authority:
                     "subjectAltName=DNS:localhost,IP:127.0.0.1\n" % (self._path(f"{name}.db"), self.folder))
         with open(self._path(f"{name}.db"), "w", encoding="utf-8"):
             pass
-        dates = (["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"] if expired else ["-days", "20"])
+        dates = (["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]
+                 if expired else ["-days", "20"])
         self.scratch.run("openssl", "ca", "-batch", "-notext", "-config", settings, "-cert", self.certificate,
                          "-keyfile", self.key, "-in", request, "-out", certificate, *dates)
         return certificate, key

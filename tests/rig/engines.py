@@ -9,7 +9,8 @@ from rig.process import Daemon
 PODMAN_RUN = ["--runtime", "/usr/sbin/runc", "--cgroup-manager=cgroupfs"]
 LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 # What the runtime says of an image, as far as an engine acts by it.
-CONFIG_MEMBERS = ["Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal", "Healthcheck"]
+CONFIG_MEMBERS = ["Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPorts", "Volumes", "StopSignal",
+                  "Healthcheck"]
 
 
 class Engine:
@@ -35,8 +36,10 @@ class Docker(Engine):
         with open(settings, "w", encoding="utf-8") as f:
             json.dump({"registry-mirrors": [f"http://{mirror}"]} if mirror else {}, f)
         self.daemon = Daemon(scratch, "dockerd", [
-            "/usr/sbin/dockerd", "--config-file", settings, "--data-root", os.path.join(folder, "data"), "--exec-root",
-            os.path.join(folder, "x"), "-H", f"unix://{self.socket}", "--pidfile", os.path.join(folder, "pid"), "--bridge",
+            "/usr/sbin/dockerd", "--config-file", settings, "--data-root", os.path.join(folder, "data"),
+            "--exec-root",
+            os.path.join(folder, "x"), "-H", f"unix://{self.socket}", "--pidfile",
+            os.path.join(folder, "pid"), "--bridge",
             "none", "--iptables=false", "--ip6tables=false"])
         try:
             self.daemon.wait_log(lambda log: "API listen on" in log, timeout=60)
@@ -45,7 +48,8 @@ class Docker(Engine):
             raise
 
     def command(self, *args, check=True, timeout=180):
-        return self.scratch.run("/usr/bin/docker", "--config", self.config, "-H", f"unix://{self.socket}", *args, check=check,
+        return self.scratch.run("/usr/bin/docker", "--config", self.config, "-H", f"unix://{self.socket}",
+                                *args, check=check,
                                 timeout=timeout)
 
     def pull(self, reference, check=True, platform=None):
@@ -85,18 +89,22 @@ class Podman(Engine):
             with open(path, "w", encoding="utf-8") as f:
                 f.write(registries)
             self.environment["CONTAINERS_REGISTRIES_CONF"] = path
-        self.options = ["--root", os.path.join(folder, "root"), "--runroot", os.path.join(folder, "run"), "--tmpdir",
-                        os.path.join(folder, "tmp"), "--events-backend=none", "--storage-driver=overlay", *PODMAN_RUN]
+        self.options = ["--root", os.path.join(folder, "root"), "--runroot", os.path.join(folder, "run"),
+                        "--tmpdir",
+                        os.path.join(folder, "tmp"), "--events-backend=none", "--storage-driver=overlay",
+                        *PODMAN_RUN]
 
     def command(self, *args, check=True, timeout=180):
-        return self.scratch.run("podman", *self.options, *args, check=check, timeout=timeout, env=self.environment)
+        return self.scratch.run("podman", *self.options, *args, check=check, timeout=timeout,
+                                env=self.environment)
 
     def pull(self, reference, check=True, platform=None, insecure=True):
         return self.command("pull", *(["--tls-verify=false"] if insecure else []),
                             *(["--platform", platform] if platform else []), reference, check=check)
 
     def run(self, reference, *args, options=()):
-        return self.command("run", "--rm", "--pull=never", "--network", "none", *LIMITS, *options, reference, *args).stdout
+        return self.command("run", "--rm", "--pull=never", "--network", "none", *LIMITS, *options, reference,
+                            *args).stdout
 
     def digest(self, reference):
         return json.loads(self.command("image", "inspect", reference).stdout)[0]["Digest"]
@@ -112,12 +120,14 @@ class Skopeo(Engine):
         """Copies to a folder; returns it. The manifest lies there as manifest.json, each blob under its hex."""
         folder = self.scratch.folder("skopeo")
         self.scratch.run("skopeo", "copy", "--src-tls-verify=false", *(["--all"] if whole else []),
-                         *(["--src-creds", credentials] if credentials else []), f"docker://{reference}", f"dir:{folder}")
+                         *(["--src-creds", credentials] if credentials else []), f"docker://{reference}",
+                         f"dir:{folder}")
         return folder
 
     def to_layout(self, reference):
         folder = self.scratch.folder("layout")
-        self.scratch.run("skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"oci:{folder}:image")
+        self.scratch.run("skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}",
+                         f"oci:{folder}:image")
         return folder
 
 

@@ -26,7 +26,8 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 OCI_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-APPLETS = ["sh", "cat", "echo", "env", "id", "ls", "pwd", "sleep", "printf", "sha256sum", "stat", "find", "wc"]
+APPLETS = ["sh", "cat", "echo", "env", "id", "ls", "pwd", "sleep", "printf", "sha256sum", "stat", "find",
+           "wc"]
 BUSYBOX = "/bin/busybox"
 
 
@@ -112,7 +113,8 @@ def image(layers, config=None, oci=False, compress="gzip", platform="linux/amd64
     blobs, descriptors, diff_ids = {}, [], []
     for i, data in enumerate(layers):
         packed = zstd(data) if compress == "zstd" else gzip.compress(data, level, mtime=0)
-        kind = (layer_types or {}).get(i) or (OCI_ZSTD if compress == "zstd" else OCI_LAYER if oci else DOCKER_LAYER)
+        usual = OCI_ZSTD if compress == "zstd" else OCI_LAYER if oci else DOCKER_LAYER
+        kind = (layer_types or {}).get(i, usual)
         blobs[sha256(packed)] = packed
         descriptors.append({"mediaType": kind, "size": len(packed), "digest": sha256(packed)})
         diff_ids.append(sha256(data))
@@ -132,7 +134,8 @@ def image(layers, config=None, oci=False, compress="gzip", platform="linux/amd64
     blobs[sha256(blob)] = blob
     kind = OCI_MANIFEST if oci else DOCKER_MANIFEST
     manifest = {"schemaVersion": 2, **({"mediaType": kind} if media_type else {}),
-                "config": {"mediaType": OCI_CONFIG if oci else DOCKER_CONFIG, "size": len(blob), "digest": sha256(blob)},
+                "config": {"mediaType": OCI_CONFIG if oci else DOCKER_CONFIG, "size": len(blob),
+                           "digest": sha256(blob)},
                 "layers": descriptors, **(manifest_more or {})}
     return Image(manifest, kind, blobs)
 
@@ -144,21 +147,25 @@ def index(children, oci=True, media_type=True, **more):
         extra = dict(rest[0]) if rest else {}
         if platform:
             os_, arch, *variant = platform.split("/")
-            extra["platform"] = {"architecture": arch, "os": os_, **({"variant": variant[0]} if variant else {})}
+            extra["platform"] = {"architecture": arch, "os": os_,
+                                 **({"variant": variant[0]} if variant else {})}
         entries.append(child.descriptor(**extra))
     kind = OCI_INDEX if oci else DOCKER_LIST
-    return Image({"schemaVersion": 2, **({"mediaType": kind} if media_type else {}), "manifests": entries, **more}, kind,
+    return Image({"schemaVersion": 2, **({"mediaType": kind} if media_type else {}), "manifests": entries,
+                  **more}, kind,
                  children=[c[0] for c in children])
 
 
 def tiny(text="tiny", **kwargs):
     """The smallest thing that is an image: one file, no program."""
-    return image([tar([("text.txt", text.encode(), 0o644)])], {"Cmd": ["/nothing"], "Env": [PATH_ENV]}, **kwargs)
+    return image([tar([("text.txt", text.encode(), 0o644)])], {"Cmd": ["/nothing"], "Env": [PATH_ENV]},
+                 **kwargs)
 
 
 def random_image(seed, sizes, **kwargs):
     """Layers of given sizes (their gzip is a little larger) that do not compress."""
-    layers = [tar([(f"data/{seed}-{i}.bin", noise(size, f"{seed}/{i}"), 0o644)]) for i, size in enumerate(sizes)]
+    layers = [tar([(f"data/{seed}-{i}.bin", noise(size, f"{seed}/{i}"), 0o644)])
+              for i, size in enumerate(sizes)]
     return image(layers, {"Cmd": ["sh"], "Env": [PATH_ENV]}, level=1, **kwargs)
 
 
@@ -169,10 +176,12 @@ def read(path):
 
 @functools.lru_cache(None)
 def busybox_layer():
-    return tar([("bin", None), ("bin/busybox", read(BUSYBOX)), *[(f"bin/{a}", ("->", "busybox")) for a in APPLETS],
+    return tar([("bin", None), ("bin/busybox", read(BUSYBOX)),
+                *[(f"bin/{a}", ("->", "busybox")) for a in APPLETS],
                 ("etc", None), ("etc/passwd", b"root:x:0:0::/root:/bin/sh\nworker:x:1234:1234::/srv:/bin/sh\n", 0o644),
                 ("etc/group", b"root:x:0:\nworker:x:1234:\n", 0o644), ("tmp", None, 0o1777),
-                ("srv", None), ("srv/data", None, 0o755, (1234, 1234)), ("srv/data/mine.txt", b"mine\n", 0o600, (1234, 1234))])
+                ("srv", None), ("srv/data", None, 0o755, (1234, 1234)),
+                ("srv/data/mine.txt", b"mine\n", 0o600, (1234, 1234))])
 
 
 SHOW_C = r"""
@@ -208,7 +217,8 @@ def show_program():
     with tempfile.TemporaryDirectory(prefix="rac-show-") as folder:
         with open(os.path.join(folder, "show.c"), "w", encoding="utf-8") as f:
             f.write(SHOW_C)
-        subprocess.run(["cc", "-Os", "-static", "-s", "-Wl,--build-id=none", "-o", "show", "show.c"], cwd=folder, check=True)
+        subprocess.run(["cc", "-Os", "-static", "-s", "-Wl,--build-id=none", "-o", "show", "show.c"],
+                       cwd=folder, check=True)
         return read(os.path.join(folder, "show"))
 
 
@@ -220,7 +230,8 @@ def busybox():
 @functools.lru_cache(None)
 def scratch():
     return image([tar([("show", show_program())])],
-                 {"Entrypoint": None, "Cmd": None, "Env": None, "Labels": None, "Volumes": None, "WorkingDir": "", "User": ""})
+                 {"Entrypoint": None, "Cmd": None, "Env": None, "Labels": None, "Volumes": None,
+                  "WorkingDir": "", "User": ""})
 
 
 @functools.lru_cache(None)
@@ -228,9 +239,11 @@ def worker():
     """Not root, arguments that a shell would break, an environment with all sorts of characters."""
     return image([busybox_layer(), tar([("show", show_program())])], {
         "User": "1234:1234", "WorkingDir": "/srv/data",
-        "Env": [PATH_ENV, "PLAIN=1", "SPACED=two words", "QUOTED=it's \"so\"", "EQUALS=a=b=c", "EMPTY=", "DOLLAR=$HOME `x`"],
+        "Env": [PATH_ENV, "PLAIN=1", "SPACED=two words", "QUOTED=it's \"so\"", "EQUALS=a=b=c", "EMPTY=",
+                "DOLLAR=$HOME `x`"],
         "Entrypoint": ["/show", "--first arg", "it's \"quoted\"", ""], "Cmd": ["one two", "$HOME", "*"],
-        "Labels": {"keeper": "yes"}, "StopSignal": "SIGUSR1", "ExposedPorts": {"80/tcp": {}}, "Volumes": {"/srv/volume": {}}})
+        "Labels": {"keeper": "yes"}, "StopSignal": "SIGUSR1", "ExposedPorts": {"80/tcp": {}},
+        "Volumes": {"/srv/volume": {}}})
 
 
 @functools.lru_cache(None)
@@ -259,12 +272,14 @@ def zstd_layers():
 
 @functools.lru_cache(None)
 def arm64():
-    return image([tar([("arm64.txt", b"other content\n", 0o644)])], {"Cmd": ["/none"]}, oci=True, platform="linux/arm64/v8")
+    return image([tar([("arm64.txt", b"other content\n", 0o644)])], {"Cmd": ["/none"]}, oci=True,
+                 platform="linux/arm64/v8")
 
 
 @functools.lru_cache(None)
 def two_platforms():
-    return index([(oci(), "linux/amd64"), (arm64(), "linux/arm64/v8")], annotations={"org.example.index": "kept"})
+    return index([(oci(), "linux/amd64"), (arm64(), "linux/arm64/v8")],
+                 annotations={"org.example.index": "kept"})
 
 
 @functools.lru_cache(None)
@@ -275,7 +290,8 @@ def mixed_list():
 
 @functools.lru_cache(None)
 def attested():
-    statement = compact({"_type": "https://in-toto.io/Statement/v0.1", "predicateType": "https://slsa.dev/provenance/v0.2"})
+    statement = compact({"_type": "https://in-toto.io/Statement/v0.1",
+                         "predicateType": "https://slsa.dev/provenance/v0.2"})
     config = compact({"architecture": "unknown", "os": "unknown", "config": {},
                       "rootfs": {"type": "layers", "diff_ids": [sha256(statement)]}})
     attestation = Image({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
@@ -285,7 +301,8 @@ def attested():
                                      "annotations": {"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}}]},
                         OCI_MANIFEST, {sha256(statement): statement, sha256(config): config})
     return index([(oci(), "linux/amd64"),
-                  (attestation, "unknown/unknown", {"annotations": {"vnd.docker.reference.type": "attestation-manifest",
+                  (attestation, "unknown/unknown",
+                   {"annotations": {"vnd.docker.reference.type": "attestation-manifest",
                                                                     "vnd.docker.reference.digest": oci().digest}})])
 
 
@@ -329,10 +346,12 @@ def _machine_files(folder, limit):
 @functools.lru_cache(None)
 def big():
     """Several layers with some 100 MB in all kinds of files, as a distribution's image has them."""
-    pieces = [("/usr/lib/x86_64-linux-gnu", 60 << 20), ("/usr/share/zoneinfo", 20 << 20), ("/usr/share/perl", 20 << 20),
+    pieces = [("/usr/lib/x86_64-linux-gnu", 60 << 20), ("/usr/share/zoneinfo", 20 << 20),
+              ("/usr/share/perl", 20 << 20),
               ("/usr/share/doc", 10 << 20)]
     layers = [busybox_layer()] + [tar(_machine_files(folder, limit)) for folder, limit in pieces]
-    layers.append(tar([("opt", None), ("opt/noise", noise(16 << 20, "big"), 0o644), ("opt/again", ("=", "opt/noise")),
+    layers.append(tar([("opt", None), ("opt/noise", noise(16 << 20, "big"), 0o644),
+                       ("opt/again", ("=", "opt/noise")),
                        ("usr/share/doc/.wh.gcc", b"", 0o644)]))
     return image(layers, {"Cmd": ["sh"], "Env": [PATH_ENV]}, level=1)
 

@@ -38,15 +38,18 @@ class Scratch:
         return path
 
     def environment(self, more=None):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RAC_") and not k.lower().endswith("_proxy")}
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RAC_")
+               and not k.lower().endswith("_proxy")}
         env.update({MARK: self.session, "HOME": self.path, "LC_ALL": "C.UTF-8"})
         env.update(more or {})
         return env
 
     def run(self, *args, check=True, timeout=120, env=None, **kwargs):
         """Runs a program to its end; its output is in the error if it fails."""
-        done = subprocess.run([str(a) for a in args], stdin=kwargs.pop("stdin", subprocess.DEVNULL), text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, errors="replace",
+        done = subprocess.run([str(a) for a in args], stdin=kwargs.pop("stdin", subprocess.DEVNULL),
+                              text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                              errors="replace",
                               env=self.environment(env), **kwargs)
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(map(str, args))} ended with {done.returncode}:\n"

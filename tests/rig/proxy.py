@@ -36,7 +36,8 @@ def sanitizer_settings():
 class Proxy:
     """args: further flags. config: what --config gets (a dict, written as YAML). data: keep it to start again on it."""
 
-    def __init__(self, scratch, upstreams=None, args=(), config=None, env=None, data=None, start=True, inject=None):
+    def __init__(self, scratch, upstreams=None, args=(), config=None, env=None, data=None, start=True,
+                 inject=None):
         self.scratch = scratch
         self.data = data or scratch.folder("data")
         self.args = ["--listen", "127.0.0.1:0", "--data", self.data, "--log-level", "debug"]
@@ -95,7 +96,7 @@ class Proxy:
         found = SANITIZERS.search(text)
         assert not found, text[max(0, found.start() - 200):found.start() + 5000]
         for value in SECRETS:
-            assert value not in text, "a secret is in the log: " + next(line for line in text.splitlines() if value in line)
+            assert value not in text, [line for line in text.splitlines() if value in line][:1]
 
     def close(self):
         if self.daemon and self.daemon.running():
@@ -120,7 +121,8 @@ class Proxy:
         return self.fetch("HEAD", path, {k.replace("_", "-"): v for k, v in headers.items()})
 
     def manifest(self, name, reference, method="GET", **kwargs):
-        return self.fetch(method, f"/v2/{name}/manifests/{reference}", {"Accept": wire.MANIFEST_TYPES}, **kwargs)
+        return self.fetch(method, f"/v2/{name}/manifests/{reference}", {"Accept": wire.MANIFEST_TYPES},
+                          **kwargs)
 
     def blob(self, name, digest, timeout=30, **headers):
         return self.get(f"/v2/{name}/blobs/{digest}", timeout, **headers)
@@ -143,7 +145,8 @@ class Proxy:
 
 def run_once(scratch, *args, env=None, check=False):
     """rac-proxy for what ends by itself: --version, --check-config, a start that must fail."""
-    return scratch.run(binary("rac-proxy"), *args, env={**sanitizer_settings(), **(env or {})}, check=check, timeout=30)
+    return scratch.run(binary("rac-proxy"), *args, env={**sanitizer_settings(), **(env or {})}, check=check,
+                       timeout=30)
 
 
 class Layer:

@@ -17,13 +17,15 @@ class Registry:
         """tokens: a TokenServer that guards it; basic: (user, password)."""
         self.tokens, self.basic = tokens, basic
         folder = scratch.folder(name + "-files")
-        config = {"version": "0.1", "log": {"level": "info", "formatter": "text", "accesslog": {"disabled": False}},
+        config = {"version": "0.1", "log": {"level": "info", "formatter": "text",
+                                            "accesslog": {"disabled": False}},
                   "storage": {"filesystem": {"rootdirectory": os.path.join(folder, "data")},
                               "delete": {"enabled": True}},
                   "http": {"addr": "127.0.0.1:0"},
                   "validation": {"manifests": {"urls": {"allow": [".*"]}}}}
         if tokens:
-            config["auth"] = {"token": {"realm": tokens.realm, "service": "rac-registry", "issuer": "rac-test",
+            config["auth"] = {"token": {"realm": tokens.realm, "service": "rac-registry",
+                                        "issuer": "rac-test",
                                         "rootcertbundle": tokens.bundle}}
         if basic:
             path = os.path.join(folder, "htpasswd")
@@ -35,7 +37,8 @@ class Registry:
         path = os.path.join(folder, "config.yml")
         with open(path, "w", encoding="utf-8") as f:
             yaml.safe_dump(config, f)
-        self.daemon = Daemon(scratch, name, ["docker-registry", "serve", path], env={"OTEL_TRACES_EXPORTER": "none"})
+        self.daemon = Daemon(scratch, name, ["docker-registry", "serve", path],
+                             env={"OTEL_TRACES_EXPORTER": "none"})
         port = self.daemon.wait_log(lambda log: re.search(r"listening on 127\.0\.0\.1:(\d+)", log)).group(1)
         self.address = f"127.0.0.1:{port}"
         self.url = f"http://{self.address}"
@@ -69,7 +72,8 @@ class Registry:
 
     @staticmethod
     def _put(c, repository, reference, image, headers):
-        put = c.request("PUT", f"/v2/{repository}/manifests/{reference}", {**headers, "Content-Type": image.media_type},
+        put = c.request("PUT", f"/v2/{repository}/manifests/{reference}",
+                        {**headers, "Content-Type": image.media_type},
                         image.manifest)
         assert put.status == 201, (put.status, put.body)
         assert put["Docker-Content-Digest"] == image.digest
@@ -77,7 +81,8 @@ class Registry:
     def requests(self):
         """What the registry's own access log says: [(method, path, status)]."""
         return [(m.group(1), m.group(2), int(m.group(3))) for m in
-                re.finditer(r'"(GET|HEAD|PUT|POST|PATCH|DELETE) (\S+) HTTP/1\.[01]" (\d{3}) ', self.daemon.log())]
+                re.finditer(r'"(GET|HEAD|PUT|POST|PATCH|DELETE) (\S+) HTTP/1\.[01]" (\d{3}) ',
+                            self.daemon.log())]
 
     def downloads(self):
         """How often each blob was sent: {digest: count}."""

@@ -22,9 +22,11 @@ class TokenServer:
         self.folder = scratch.folder("tokens")
         self.key = os.path.join(self.folder, "key.pem")
         self.bundle = os.path.join(self.folder, "bundle.pem")
-        scratch.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out", self.bundle,
+        scratch.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.key, "-out",
+                    self.bundle,
                     "-days", "30", "-subj", "/CN=rac test tokens")
-        self.der = "".join(line for line in open(self.bundle, encoding="ascii").read().splitlines() if "---" not in line)
+        self.der = "".join(line for line in open(self.bundle, encoding="ascii").read().splitlines()
+                           if "---" not in line)
         self.requests = []  # (user or None, scopes)
         self.tokens = []    # all that were given out: secrets, to be looked for in logs
         outer = self
@@ -38,7 +40,8 @@ class TokenServer:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.realm = f"http://127.0.0.1:{self.server.server_port}/token"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
+                         daemon=True).start()
 
     def _answer(self, handler):
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(handler.path).query)
@@ -57,7 +60,8 @@ class TokenServer:
         access = []
         for scope in scopes:
             kind, name, actions = scope.split(":")
-            allowed = actions.split(",") if user else [a for a in actions.split(",") if a == "pull" and name in self.anonymous]
+            allowed = actions.split(",") if user else [a for a in actions.split(",") if a == "pull"
+                                                       and name in self.anonymous]
             access.append({"type": kind, "name": name, "actions": allowed})
         body = json.dumps({"token": self.sign(access), "expires_in": 300}).encode()
         handler.send_response(200)
@@ -69,7 +73,8 @@ class TokenServer:
     def sign(self, access):
         now = int(time.time())
         parts = [{"typ": "JWT", "alg": "RS256", "x5c": [self.der]},
-                 {"iss": "rac-test", "aud": "rac-registry", "sub": "test", "exp": now + 300, "nbf": now - 10, "iat": now,
+                 {"iss": "rac-test", "aud": "rac-registry", "sub": "test", "exp": now + 300, "nbf": now - 10,
+                  "iat": now,
                   "jti": secrets.token_hex(8), "access": access}]
         text = ".".join(_b64(json.dumps(p, separators=(",", ":")).encode()) for p in parts)
         signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.key], input=text.encode(),

@@ -238,7 +238,8 @@ class Upstream:
         elif answer.status not in (204, 304):
             headers.setdefault("Content-Length", len(body) if answer.length == "true" else answer.length)
         head = f"HTTP/1.1 {answer.status} X\r\n" + "".join(
-            f"{k}: {one}\r\n" for k, v in headers.items() for one in (v if isinstance(v, list) else [v])) + "\r\n"
+            f"{k}: {one}\r\n" for k, v in headers.items()
+            for one in (v if isinstance(v, list) else [v])) + "\r\n"
         if answer.reset == -1:
             connection.sendall(head.encode("latin-1")[:20])
             time.sleep(0.05)
@@ -276,7 +277,7 @@ class Upstream:
             if self._closed.is_set():
                 return False
         if answer.reset is not None:
-            time.sleep(0.05)
+            time.sleep(0.2)  # a reset throws away what the other side has not read yet
             return self._reset(connection)
         if answer.stall is not None:
             self._sleep(600)
@@ -315,7 +316,8 @@ class Upstream:
                  else self.tags.get(repository, {}).get(reference))
         if image is None:
             return missing("MANIFEST_UNKNOWN")
-        headers = {"Content-Type": image.media_type, "Docker-Content-Digest": image.digest, "ETag": f'"{image.digest}"'}
+        headers = {"Content-Type": image.media_type, "Docker-Content-Digest": image.digest,
+                   "ETag": f'"{image.digest}"'}
         if seen["If-None-Match"] == headers["ETag"]:
             return Answer(304, headers)
         return Answer(body=image.manifest, headers=headers)
@@ -324,12 +326,14 @@ class Upstream:
         data = self.blobs.get(repository, {}).get(digest)
         if data is None:
             return missing("BLOB_UNKNOWN")
-        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes"}
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest,
+                   "Accept-Ranges": "bytes"}
         if seen.range_from:
             first = seen.range_from
             if first >= len(data):
                 return Answer(416, {"Content-Range": f"bytes */{len(data)}"})
-            return Answer(206, {**headers, "Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"}, data[first:])
+            return Answer(206, {**headers, "Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"},
+                          data[first:])
         return Answer(body=data, headers=headers)
 
     def _tags(self, seen, repository):
@@ -354,13 +358,16 @@ def redirect(place, status=307):
 
 
 def challenge(realm, service="upstream", scope=None, scheme="Bearer"):
-    parts = [f'realm="{realm}"'] + ([f'service="{service}"'] if service else []) + ([f'scope="{scope}"'] if scope else [])
-    return Answer(401, {"WWW-Authenticate": f"{scheme} {','.join(parts)}", "Content-Type": "application/json"},
+    parts = [f'realm="{realm}"'] + ([f'service="{service}"']
+                                    if service else []) + ([f'scope="{scope}"'] if scope else [])
+    return Answer(401, {"WWW-Authenticate": f"{scheme} {','.join(parts)}",
+                        "Content-Type": "application/json"},
                   b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}')
 
 
 def text(body, status=200, content_type="application/json", **headers):
-    return Answer(status, {"Content-Type": content_type, **headers}, body if isinstance(body, bytes) else body.encode())
+    return Answer(status, {"Content-Type": content_type, **headers}, body
+                  if isinstance(body, bytes) else body.encode())
 
 
 class BlackHole:
