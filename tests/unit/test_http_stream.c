@@ -544,6 +544,7 @@ static void test_vanished_clients(void **state)
         int clients = is_streaming ? 1 : N;
         if (!is_streaming)
             s.handler = hold_request;
+        s.config.workers = 1; /* they share `f` */
         site_start(&s);
         struct client c[N];
         for (int i = 0; i < clients; ++i) {
