@@ -38,6 +38,9 @@ extern const struct upstream_limits upstream_limits_default;
 struct upstream_shared *upstream_shared_new(const struct upstream_limits *limits);
 void upstream_shared_free(struct upstream_shared *s);
 struct upstream_client *upstream_client_new(struct loop *loop, struct upstream_shared *shared);
+/* The end is near: every fetch under way, and every one that is started from now on, ends with on_done and ERR_CANCELLED,
+ * so that who waits for it can put away what it has. On the loop, outside of callbacks. */
+void upstream_client_stop(struct upstream_client *c);
 void upstream_client_free(struct upstream_client *c); /* cancels what is under way */
 
 struct fetch_params {

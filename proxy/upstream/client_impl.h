@@ -22,6 +22,7 @@ struct upstream_client {
     struct loop *loop;
     struct upstream_shared *shared;
     struct mux *mux;
+    bool stopped;
     struct fetch *fetches;
     struct token_flight *flights;
 };

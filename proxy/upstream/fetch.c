@@ -483,9 +483,25 @@ struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *
     }
     f->stats = upstream_shared_row(c->shared, f->who);
     stats_add(&f->stats->n.requests, 1);
+    if (rc == 0 && c->stopped)
+        rc = err_set(&f->start_err, ERR_CANCELLED, "%s: the proxy is shutting down", f->who);
     if (rc == 0)
         rc = send_request(f, &f->start_err);
     if (rc < 0)
         loop_timer_arm(c->loop, &f->start_timer, 0, on_start, f);
     return f;
+}
+
+void upstream_client_stop(struct upstream_client *c)
+{
+    struct err err;
+    c->stopped = true;
+    while (c->fetches) {
+        struct fetch *f = c->fetches;
+        (void)err_set(&err, ERR_CANCELLED, "%s: the proxy is shutting down", f->who);
+        end(f, &err);
+        /* What it was for may have asked again at once: that ends by its start timer. */
+        if (c->fetches && c->fetches->start_err.code == ERR_CANCELLED)
+            break;
+    }
 }

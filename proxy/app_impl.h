@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_PROXY_APP_IMPL_H
+#define RAC_PROXY_APP_IMPL_H
+/* For app*.c only. */
+#include <pthread.h>
+
+#include "common/jobs.h"
+#include "proxy/api/api.h"
+#include "proxy/http/server.h"
+#include "proxy/options.h"
+#include "proxy/registry/registry.h"
+
+struct app {
+    struct options *options;
+    int argc;
+    char *const *argv, *const *env_vars;
+
+    struct jobs *jobs;
+    struct state *state;
+    struct blob_store *store;
+    struct cache_env env;
+    struct upstream_shared *upstream;
+    struct documents *documents;
+    struct links *links;
+    struct tags *tags;
+    struct fills *fills;
+    struct injected_layers *layers;
+    struct variants *variants;
+    struct registry registry;
+    struct api api;
+    struct http_server *server;
+
+    pthread_mutex_t lock; /* guards config */
+    struct registry_config *config;
+};
+
+/* What hangs on each worker's loop. */
+struct app_worker {
+    struct app *app;
+    struct upstream_client *client;
+    struct registry_worker *registry;
+};
+
+/* app_config.c: options -> what requests go by. Loads injection files and checks their local layers. */
+int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret, struct err *err);
+/* app_log.c: one line and the metrics of each request. */
+void app_log_request(struct request *r, bool aborted, bool access_log);
+/* app_metrics.c: gauges and counters that are kept elsewhere. */
+void app_metrics_refresh(void *app);
+#endif
