@@ -100,11 +100,11 @@ static int read_listen(struct walk *w, const struct yaml_node *node, const char 
         return option_add_listen(w->o, node->text, &origin, where, err);
     if (node->kind != YAML_LIST || !node->children)
         return err_set(err, ERR_INVALID, "%s: expected an address or a list of them, found %s", where,
-                       node->kind == YAML_LIST ? "an empty list" : yaml_kind_name(node));
+                       node->kind == YAML_LIST ? "an empty list" : yaml_tree_kind(node));
     for (const struct yaml_node *item = node->children; item; item = item->next) {
         if (item->kind != YAML_SCALAR)
             return err_set(err, ERR_INVALID, "%s: expected an address, found %s", where,
-                           yaml_kind_name(item));
+                           yaml_tree_kind(item));
         if (option_add_listen(w->o, item->text, &origin, where, err) < 0)
             return -1;
     }
@@ -122,7 +122,7 @@ static int read_rule(struct walk *w, const struct yaml_node *node, struct err *e
     (void)option_where(w->o, &origin, def, "inject", where);
     if (node->kind != YAML_MAP)
         return err_set(err, ERR_INVALID, "%s: a rule is {match: PATTERN, injection: FILE}, found %s", where,
-                       yaml_kind_name(node));
+                       yaml_tree_kind(node));
     for (const struct yaml_node *child = node->children; child; child = child->next) {
         struct option_origin at = origin_of(child);
         if (option_check_member(w->o, def, option_rule_members, child, err) < 0)
@@ -153,7 +153,7 @@ static int read_inject(struct walk *w, const struct yaml_node *node, const char 
     }
     if (node->kind != YAML_LIST)
         return err_set(err, ERR_INVALID, "%s: expected a list of rules, an injection file or none, found %s",
-                       where, yaml_kind_name(node));
+                       where, yaml_tree_kind(node));
     for (const struct yaml_node *rule = node->children; rule; rule = rule->next)
         if (read_rule(w, rule, err) < 0)
             return -1;
@@ -164,7 +164,7 @@ static int read_upstreams(struct walk *w, const struct yaml_node *node, const ch
 {
     if (node->kind != YAML_LIST)
         return err_set(err, ERR_INVALID, "%s: expected a list of {name: ..., url: ...}, found %s", where,
-                       yaml_kind_name(node));
+                       yaml_tree_kind(node));
     for (const struct yaml_node *entry = node->children; entry; entry = entry->next) {
         struct option_origin origin = origin_of(entry);
         if (option_read_upstream(w->o, entry, origin, w->base_dir, w->mode, err) < 0)
@@ -201,7 +201,7 @@ static int read_option(struct walk *w, const struct option_def *def, const struc
     case OPTION_NAME:
         if (node->kind != YAML_SCALAR || node->is_null)
             return err_set(err, ERR_INVALID, "%s: expected a single value, found %s", where,
-                           yaml_kind_name(node));
+                           yaml_tree_kind(node));
         rc = option_set(w->o, def, node->text, w->base_dir, where, err);
         break;
     }
@@ -247,7 +247,7 @@ static int read_members(struct walk *w, const struct yaml_node *map, const char 
             return unknown(name, where, err);
         } else if (!node->is_null) {
             return err_set(err, ERR_INVALID, "%s: expected members below it, found %s", where,
-                           yaml_kind_name(node));
+                           yaml_tree_kind(node));
         }
     }
     return 0;
@@ -256,7 +256,7 @@ static int read_members(struct walk *w, const struct yaml_node *map, const char 
 int option_read_document(struct options *o, const char *bytes, size_t len, const char *base_dir, mode_t mode,
                          struct err *err)
 {
-    cleanup_yaml struct yaml_node *root = yaml_parse(bytes, len, o->config_file, err);
+    cleanup_yaml struct yaml_node *root = yaml_tree_parse(bytes, len, o->config_file, err);
     if (!root)
         return -1;
     struct walk w = {.o = o, .base_dir = base_dir, .mode = mode};

@@ -10,9 +10,9 @@
 #define HELP_COLUMNS 90
 #define HELP_INDENT  8
 
-static void print_wrapped(FILE *out, const char *text)
+static void print_wrapped(FILE *out, const char *first, const char *text)
 {
-    int column = 0;
+    int column = *first ? fprintf(out, "%*s%s", HELP_INDENT, "", first) : 0;
     struct slice rest = slice_of(text);
     while (rest.p) {
         struct slice word = slice_cut(&rest, ' ');
@@ -29,7 +29,7 @@ static void print_default(FILE *out, const struct option_def *def)
 {
     const char *text = def->initial_text ? def->initial_text : def->initial;
     if (text)
-        (void)fprintf(out, "%*sDefault: %s\n", HELP_INDENT, "", text);
+        print_wrapped(out, "Default:", text);
 }
 
 void options_print_help(FILE *out, bool terminal)
@@ -53,7 +53,7 @@ void options_print_help(FILE *out, bool terminal)
         group = def->group;
         const char *meta = option_meta(def);
         (void)fprintf(out, "  %s%s%s%s%s\n", bold, option_flag(def, word), plain, *meta ? " " : "", meta);
-        print_wrapped(out, def->help);
+        print_wrapped(out, "", def->help);
         print_default(out, def);
     }
     (void)fprintf(out, "\n%sOther%s\n", bold, plain);
@@ -62,7 +62,7 @@ void options_print_help(FILE *out, bool terminal)
         char letter[] = {'-', a->letter, ',', ' ', '\0'};
         (void)fprintf(out, "  %s%s%s%s%s%s\n", bold, a->letter ? letter : "", a->flag, plain,
                       a->meta ? " " : "", a->meta ? a->meta : "");
-        print_wrapped(out, a->help);
+        print_wrapped(out, "", a->help);
     }
 }
 

@@ -30,7 +30,7 @@ int option_check_member(const struct options *o, const struct option_def *def,
         bool is_list = m->meta[0] == '[';
         if ((child->kind != YAML_SCALAR && !(is_list && child->kind == YAML_LIST)) || child->is_null)
             return err_set(err, ERR_INVALID, "%s: expected %s, found %s", at,
-                           is_list ? "a list" : "a single value", yaml_kind_name(child));
+                           is_list ? "a list" : "a single value", yaml_tree_kind(child));
         if (child->kind == YAML_SCALAR && !*child->text)
             return err_set(err, ERR_INVALID, "%s: the value is empty", at);
         return 0;
@@ -79,7 +79,7 @@ static int read_realms(struct draft *d, const struct yaml_node *node, const char
         return option_parse_host(node->text, &d->u.realms[0], where, err);
     for (const struct yaml_node *item = node->children; item; item = item->next) {
         if (item->kind != YAML_SCALAR)
-            return err_set(err, ERR_INVALID, "%s: expected a host, found %s", where, yaml_kind_name(item));
+            return err_set(err, ERR_INVALID, "%s: expected a host, found %s", where, yaml_tree_kind(item));
         if (n == REALMS_MAX)
             return err_set(err, ERR_INVALID, "%s: more than %d hosts", where, REALMS_MAX);
         if (option_parse_host(item->text, &d->u.realms[n++], where, err) < 0)
@@ -162,10 +162,6 @@ static int finish_credentials(struct draft *d, mode_t file_mode, const char *whe
     if (d->password_file &&
         option_read_password(d->o, d->password_file, &u->password, d->password_where, err) < 0)
         return -1;
-    if (!u->username != !u->password)
-        return err_set(err, ERR_INVALID, "%s: upstream '%s' has a %s without a %s", where, u->name,
-                       u->username ? "username" : "password",
-                       u->username ? "password or password-file" : "username");
     return 0;
 }
 
@@ -180,7 +176,7 @@ int option_read_upstream(struct options *o, const struct yaml_node *entry, struc
     (void)option_where(o, &origin, def, "upstreams", where);
     if (entry->kind != YAML_MAP)
         return err_set(err, ERR_INVALID, "%s: an upstream is {name: NAME, url: URL, ...}, found %s", where,
-                       yaml_kind_name(entry));
+                       yaml_tree_kind(entry));
     for (const struct yaml_node *child = entry->children; child; child = child->next) {
         struct option_origin child_origin = {OPTION_FROM_FILE, child->line, child->column};
         cleanup_free char *name = mem_printf("upstreams.%s", child->key);
@@ -240,8 +236,8 @@ int option_read_credentials(struct options *o, char *const *env, struct err *err
 {
     static const char prefix[] = "RAC_UPSTREAM_";
     static const char *const kinds[] = {"_USERNAME", "_PASSWORD", "_PASSWORD_FILE"};
-    for (; env && *env; ++env) {
-        struct slice value = slice_of(*env);
+    for (char *const *e = env; e && *e; ++e) {
+        struct slice value = slice_of(*e);
         struct slice name = slice_cut(&value, '=');
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; ++k) {
             size_t extra = sizeof prefix - 1 + strlen(kinds[k]);
@@ -265,9 +261,12 @@ int option_read_credentials(struct options *o, char *const *env, struct err *err
     }
     for (size_t i = 0; i < o->upstream_count; ++i) {
         const struct options_upstream *u = &o->upstreams[i];
+        char where[OPTION_WHERE_MAX];
         if (!u->username != !u->password)
-            return err_set(err, ERR_INVALID, "upstream '%s' has a %s without a %s", u->name,
-                           u->username ? "username" : "password", u->username ? "password" : "username");
+            return err_set(err, ERR_INVALID, "%s: upstream '%s' has a %s without a %s",
+                           option_where(o, &u->origin, option_by_name("upstreams"), NULL, where), u->name,
+                           u->username ? "username" : "password",
+                           u->username ? "password or password-file" : "username");
     }
     return 0;
 }

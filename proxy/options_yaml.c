@@ -198,7 +198,7 @@ static int read_stream(struct reader *r, struct yaml_node *root, struct err *err
     }
 }
 
-struct yaml_node *yaml_parse(const char *bytes, size_t len, const char *name, struct err *err)
+struct yaml_node *yaml_tree_parse(const char *bytes, size_t len, const char *name, struct err *err)
 {
     if (len > YAML_BYTES_MAX) {
         (void)err_set(err, ERR_SIZE_INVALID, "%s: larger than 1 MiB, the limit of a configuration file",
@@ -219,11 +219,11 @@ struct yaml_node *yaml_parse(const char *bytes, size_t len, const char *name, st
     return steal_ptr(&root);
 }
 
-void yaml_free(struct yaml_node *node)
+void yaml_tree_free(struct yaml_node *node)
 {
     while (node) {
         struct yaml_node *next = node->next;
-        yaml_free(node->children); /* as deep as YAML_DEPTH_MAX */
+        yaml_tree_free(node->children); /* as deep as YAML_DEPTH_MAX */
         if (node->text)
             explicit_bzero(node->text, strlen(node->text));
         free(node->text);
@@ -233,7 +233,7 @@ void yaml_free(struct yaml_node *node)
     }
 }
 
-const char *yaml_kind_name(const struct yaml_node *node)
+const char *yaml_tree_kind(const struct yaml_node *node)
 {
     switch (node->kind) {
     case YAML_LIST:

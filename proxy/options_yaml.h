@@ -6,6 +6,9 @@
  * scalar keys, lists, scalars, one document. Refused, since they make a small file mean a large or a
  * surprising thing: anchors and aliases, tags, the same key twice, control characters in values, and more
  * than the limits below. Private to options_*.
+ *
+ * Functions begin with yaml_tree_, since libyaml exports its inner ones too: it would call a yaml_free of
+ * ours.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,13 +34,13 @@ struct yaml_node {
 /* The tree, to be freed, with a mapping at its root (an empty one for an empty document); NULL with
  * ERR_INVALID
  * ("FILE:3:7: ...") or ERR_SIZE_INVALID. `name` is what messages call the document. */
-struct yaml_node *yaml_parse(const char *bytes, size_t len, const char *name, struct err *err);
-void yaml_free(struct yaml_node *root);                   /* zeroes all texts; NULL is fine */
-const char *yaml_kind_name(const struct yaml_node *node); /* "a list"; static */
+struct yaml_node *yaml_tree_parse(const char *bytes, size_t len, const char *name, struct err *err);
+void yaml_tree_free(struct yaml_node *root);              /* zeroes all texts; NULL is fine */
+const char *yaml_tree_kind(const struct yaml_node *node); /* "a list"; static */
 
 static inline void cleanup_yaml_fn(struct yaml_node **n)
 {
-    yaml_free(*n);
+    yaml_tree_free(*n);
 }
 #define cleanup_yaml RAC_CLEANUP(cleanup_yaml_fn)
 #endif
