@@ -80,6 +80,7 @@ static void on_close(void *data)
     struct worker *w = c->worker;
     link_remove(&c->link);
     --w->conn_count;
+    linger_begin(c);
     c->magic = 0;
     free(c);
     release(w->server);
@@ -107,6 +108,7 @@ void conn_accept(h2o_socket_t *listener, const char *err)
         c->magic = CONN_MAGIC;
         c->worker = w;
         c->sock = sock;
+        c->linger_fd = -1;
         link_insert(&w->conns, &c->link);
         ++w->conn_count;
         count_up(&w->accepted);

@@ -44,6 +44,9 @@ enum {
     HTTP_HEADER_NAMES = 128,        /* different names of response headers that are resolved once */
     HTTP_RESETS_BURST = 100,        /* HTTP/2 streams that a client may reset before their answer, … */
     HTTP_RESETS_PER_S = 10,         /* … and how fast that budget comes back */
+    HTTP_LINGERERS_MAX = 256,       /* connections that are closed once their client has said it all; … */
+    HTTP_LINGER_BYTES = 64 << 20,   /* … or so much, … */
+    HTTP_LINGER_MS = 5000,          /* … or for that long */
     HTTP_END_MS = 2000,             /* for connections to close, at the end */
 };
 
@@ -97,8 +100,8 @@ struct worker {
     h2o_context_t ctx;
     h2o_accept_ctx_t accept_ctx;
     h2o_socket_t *loop_sock; /* our loop's descriptor, as h2o sees it */
-    struct link conns, requests;
-    uint32_t conn_count;
+    struct link conns, requests, lingerers;
+    uint32_t conn_count, lingerer_count;
     bool is_draining, is_stopping;
     bool accept_failed_logged;
     struct loop_timer accept_timer, sweep_timer;
@@ -144,6 +147,7 @@ struct conn {
     struct request *current; /* HTTP/1: the request that is being answered */
     uint32_t resets;         /* HTTP/2: the leaky bucket, in streams, … */
     uint64_t resets_us;      /* … as of then */
+    int linger_fd;           /* linger.c: a second descriptor of the socket, or -1 */
     char peer[56];           /* "" until somebody asks */
 };
 
@@ -246,6 +250,11 @@ void stream_free(struct request *r);
 
 /* refusal.c: what h2o refuses by itself gets our answer and is logged like any other */
 void refusal_register(h2o_pathconf_t *fallback);
+
+/* linger.c */
+void linger_keep(struct conn *c);  /* its answer leaves before its request was read */
+void linger_begin(struct conn *c); /* h2o has closed its descriptor */
+void linger_end_all(struct worker *w);
 
 /* watch.c */
 void watch_arm(struct worker *w);

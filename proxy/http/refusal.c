@@ -26,6 +26,7 @@ static void on_answer(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
 {
     (void)self;
     if (req->version < 0x200 && !conn_of(req)->current) {
+        linger_keep(conn_of(req));
         struct request *r = request_new(conn_of(req), req);
         int status = req->res.status;
         r->is_captured = true;

@@ -32,6 +32,7 @@ static void set_up(struct worker *w)
     h2o_context_init(&w->ctx, h2o_evloop_create(), &s->h2o);
     link_init(&w->conns);
     link_init(&w->requests);
+    link_init(&w->lingerers);
     if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random)
         w->random = clock_mono_us() ^ ((uint64_t)w->index << 56);
     pthread_mutex_lock(&s->lock);
@@ -126,6 +127,7 @@ static void tear_down(struct worker *w)
     } while (w->conn_count > 0 && clock_mono_ms() < deadline);
     loop_timer_cancel(w->loop, &e.timer);
     loop_timer_cancel(w->loop, &w->sweep_timer);
+    linger_end_all(w);
     if (w->conn_count > 0)
         log_error("connections were left at the end", F_U("count", w->conn_count));
     if (w->server->config.worker_end)

@@ -25,10 +25,10 @@ static void describe(struct request *r, struct site *s)
         "body=%.*s\ntls=%d\npeer=%.10s\nid=%zu\n",
         (int)request_method(r), (int)request_method_name(r).len, request_method_name(r).p,
         (int)request_path(r).len, request_path(r).p, (int)request_query(r).len,
-        request_query(r).p ? request_query(r).p : "", ns.p ? (int)ns.len : 1, ns.p ? ns.p : "-", (int)accept0.len,
-        accept0.p ? accept0.p : "", (int)accept1.len, accept1.p ? accept1.p : "", accept2.p ? "?" : "-",
-        (int)odd.len, odd.p ? odd.p : "", (int)request_host(r).len, request_host(r).p, (int)body.len,
-        body.p ? body.p : "", request_is_tls(r), request_peer(r), strlen(request_id(r)));
+        request_query(r).p ? request_query(r).p : "", ns.p ? (int)ns.len : 1, ns.p ? ns.p : "-",
+        (int)accept0.len, accept0.p ? accept0.p : "", (int)accept1.len, accept1.p ? accept1.p : "",
+        accept2.p ? "?" : "-", (int)odd.len, odd.p ? odd.p : "", (int)request_host(r).len, request_host(r).p,
+        (int)body.len, body.p ? body.p : "", request_is_tls(r), request_peer(r), strlen(request_id(r)));
     response_send(r, 200, text, (size_t)n);
 }
 
@@ -220,6 +220,36 @@ static void test_our_words_for_h2os_refusals(void **state)
     client_close(&c);
     eventually(atomic_load(&s.finished) == 1);
     site_stop(&s);
+}
+
+/* The client says all it has to say before it listens, as most do. */
+static void test_refused_upload_still_gets_its_answer(void **state)
+{
+    (void)state;
+    struct site s;
+    site_init(&s, never);
+    s.config.limits.max_body_bytes = 1 << 20;
+    site_start(&s);
+    enum { SIZE = 17 << 20 };
+    char *body = mem_zalloc(SIZE), text[200];
+    for (int i = 0; i < 3; ++i) {
+        struct client c;
+        client_dial(&c, &s);
+        (void)snprintf(text, sizeof text, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", SIZE);
+        client_send(&c, text);
+        client_send_bytes(&c, body, SIZE);
+        assert_int_equal(client_answer(&c, text, sizeof text), 413);
+        client_expect_end(&c);
+        assert_true(c.eof);
+        client_close(&c);
+    }
+    struct client c; /* one that never stops is not waited for */
+    client_dial(&c, &s);
+    client_send(&c, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n");
+    assert_int_equal(client_answer(&c, text, sizeof text), 413);
+    free(body);
+    site_stop(&s);
+    client_close(&c);
 }
 
 static void test_header_limit(void **state)
@@ -525,6 +555,7 @@ int main(void)
         cmocka_unit_test(test_what_a_request_says),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_our_words_for_h2os_refusals),
+        cmocka_unit_test(test_refused_upload_still_gets_its_answer),
         cmocka_unit_test(test_header_limit),
         cmocka_unit_test(test_head_and_body_in_pieces),
         cmocka_unit_test(test_header_values_cannot_break_lines),
