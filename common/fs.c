@@ -178,8 +178,8 @@ int fs_lock(const char *path, const char *what, int *ret_fd, struct err *err)
     }
     int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     /* The pid is for people; the lock holds without it, even on a full disk. */
-    if (ftruncate(fd, 0) == 0 && pwrite(fd, pid, (size_t)len, 0) < 0)
-        (void)ftruncate(fd, 0);
+    ssize_t written = ftruncate(fd, 0) == 0 ? pwrite(fd, pid, (size_t)len, 0) : -1;
+    (void)written;
     *ret_fd = steal_fd(&fd);
     return 0;
 }

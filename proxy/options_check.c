@@ -34,7 +34,7 @@ static int check_tls(struct options *o, struct err *err)
     const struct option_def *certificate = option_by_name("tls.certificate"),
                             *key = option_by_name("tls.key"), *http2 = option_by_name("tls.http2");
     const struct option_def *given = o->tls_certificate ? certificate : key;
-    mode_t mode;
+    mode_t mode = 0;
     if (!o->tls_certificate != !o->tls_key)
         return err_set(err, ERR_INVALID, "%s: given without %s",
                        option_where(o, &o->origins[option_index(given)], given, NULL, where),

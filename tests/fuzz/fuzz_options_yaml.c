@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A configuration file of any bytes: refused with one line that says where, or taken with all that its types
  * promise. */
-#define _GNU_SOURCE
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
