@@ -25,6 +25,25 @@ struct fills *fills_new(const struct cache_env *env)
     return t;
 }
 
+/* Loops have stopped: whatever a fill still waited for will not come. */
+void fills_free(struct fills *t)
+{
+    struct fill *f, *next;
+    if (!t)
+        return;
+    HASH_ITER(hh, t->map, f, next)
+    {
+        HASH_DEL(t->map, f);
+        if (f->partial)
+            t->env->store->ops->partial_close(t->env->store, steal_ptr(&f->partial), true);
+        f->fetch = NULL;
+        f->refs = 1;
+        fill_unref(f);
+    }
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
 void fill_ref(struct fill *f)
 {
     __atomic_fetch_add(&f->refs, 1, __ATOMIC_RELAXED);
