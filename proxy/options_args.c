@@ -77,7 +77,7 @@ static int next_arg(int argc, char *const *argv, int *i, struct arg *ret, struct
 int option_scan_args(struct options *o, int argc, char *const *argv, struct err *err)
 {
     for (int i = 1; i < argc;) {
-        struct arg arg;
+        struct arg arg = {0};
         if (next_arg(argc, argv, &i, &arg, err) < 0)
             return -1;
         if (!arg.action)
@@ -116,7 +116,7 @@ int option_apply_args(struct options *o, int argc, char *const *argv, struct err
 {
     static const struct option_origin origin = {.source = OPTION_FROM_FLAG};
     for (int i = 1; i < argc;) {
-        struct arg arg;
+        struct arg arg = {0};
         if (next_arg(argc, argv, &i, &arg, err) < 0)
             return -1;
         if (arg.def && apply(o, arg.def, arg.value, &origin, err) < 0)

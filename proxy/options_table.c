@@ -108,7 +108,8 @@ const struct option_def option_table[] = {
     {.group = "Upstreams",
      .name = "upstreams",
      .type = OPTION_UPSTREAMS,
-     MEMBER(upstreams),
+     .offset = offsetof(struct options, upstreams),
+     .size = sizeof(void *),
      .initial_text =
          "docker.io, ghcr.io, quay.io, gcr.io, registry.k8s.io, public.ecr.aws, mcr.microsoft.com",
      .flag_word = "upstream",
