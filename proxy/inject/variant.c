@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/metrics.h"
+#include "layers/media_type.h"
 #include "proxy/inject/variant_make.h"
 
 #define SHARDS    16
@@ -276,6 +277,7 @@ struct restore {
     struct repo *repo;
     struct digest wanted; /* a manifest, or the config of one */
     struct digest source, injection;
+    bool is_layer;
     flight_fn *fn;
     void *arg;
 };
@@ -317,6 +319,23 @@ static void on_remade(void *arg, struct document *doc, const char *skipped, cons
     restore_end(r, wanted, NULL);
 }
 
+static void on_layer_restored(void *arg, const struct err *err)
+{
+    restore_end(arg, NULL, err);
+}
+
+/* A layer: ours only if the injection has it; else it is one of the image's own, and upstream's to give. */
+static void restore_layer(struct restore *r, struct injection *inj)
+{
+    for (size_t i = 0; i < injection_layer_count(inj); ++i) {
+        if (digest_eq(&injection_layer_at(inj, i)->gzip_digest, &r->wanted)) {
+            injected_layers_ensure(r->v->c.layers, r->loop, inj, on_layer_restored, r);
+            return;
+        }
+    }
+    restore_none(r);
+}
+
 static void on_injection(void *arg, const char *text, size_t len, const struct err *err)
 {
     struct restore *r = arg;
@@ -334,6 +353,10 @@ static void on_injection(void *arg, const char *text, size_t len, const struct e
         restore_end(r, NULL, &e);
         return;
     }
+    if (r->is_layer) {
+        restore_layer(r, inj);
+        return;
+    }
     variant_make(&r->v->c, r->loop, r->repo, &r->source, inj, NULL, on_remade, r);
 }
 
@@ -349,6 +372,7 @@ static void on_pair(void *arg, const struct state_variant *sv, const struct err 
     }
     r->source = sv->source;
     r->injection = sv->injection;
+    r->is_layer = sv->ref_media_type && media_type_is_layer(slice_of(sv->ref_media_type));
     struct state *state = r->v->c.env->state;
     state->ops->injection_get(state, r->loop, &r->injection, on_injection, r);
 }

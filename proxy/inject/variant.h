@@ -26,8 +26,9 @@ struct document *variants_try(struct variants *v, const struct repo *repo, const
 /* The result is a struct document reference. On a worker's loop; the answer never comes from inside. */
 void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
                   struct injection *injection, flight_fn *fn, void *arg);
-/* A digest that may be one we announced under this name, or a config of one: its document, from memory, store, or made
- * again from the recorded pair. ERR_NOT_FOUND: we never announced it. */
+/* A digest that may be one we announced under this name, or belong to one: its manifest or config, from memory, store, or
+ * made again from the recorded pair. Neither document nor error: it is an injected layer, and back in the store.
+ * ERR_NOT_FOUND: not ours. */
 void variants_restore(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *target,
                       flight_fn *fn, void *arg);
 #endif

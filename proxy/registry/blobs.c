@@ -158,28 +158,6 @@ static void from_upstream(struct ask *a)
 
 /* ---- here, or made again ---- */
 
-static void on_restored_document(void *arg, void *result, const struct err *err)
-{
-    struct ask *a = arg;
-    struct document *doc = result;
-    if (!a->r) {
-        document_unref(doc);
-    } else if (doc) {
-        blob_body_from_memory(a->r, doc);
-    } else if (err->code == ERR_NOT_FOUND) {
-        from_upstream(a);
-    } else {
-        ask_fail(a, err);
-    }
-    ask_unref(a);
-}
-
-static void restore_document(struct ask *a)
-{
-    ++a->refs;
-    variants_restore(a->g->variants, a->loop, a->t->repo, &a->digest, on_restored_document, a);
-}
-
 static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *err)
 {
     struct ask *a = arg;
@@ -196,14 +174,42 @@ static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *
     ask_unref(a);
 }
 
+static void serve_restored_layer(struct ask *a)
+{
+    ++a->refs;
+    a->g->env->store->ops->get(a->g->env->store, a->loop, &a->digest, on_blob_after_layer, a);
+}
+
+static void on_restored_document(void *arg, void *result, const struct err *err)
+{
+    struct ask *a = arg;
+    struct document *doc = result;
+    if (!a->r)
+        document_unref(doc);
+    else if (doc)
+        blob_body_from_memory(a->r, doc);
+    else if (!err)
+        serve_restored_layer(a);
+    else if (err->code == ERR_NOT_FOUND)
+        from_upstream(a);
+    else
+        ask_fail(a, err);
+    ask_unref(a);
+}
+
+static void restore_document(struct ask *a)
+{
+    ++a->refs;
+    variants_restore(a->g->variants, a->loop, a->t->repo, &a->digest, on_restored_document, a);
+}
+
 static void on_restored_layer(void *arg, const struct err *err)
 {
     struct ask *a = arg;
     if (err) {
         ask_fail(a, err);
     } else if (a->r) {
-        ++a->refs;
-        a->g->env->store->ops->get(a->g->env->store, a->loop, &a->digest, on_blob_after_layer, a);
+        serve_restored_layer(a);
     }
     ask_unref(a);
 }

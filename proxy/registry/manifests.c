@@ -208,7 +208,7 @@ static void on_restored(void *arg, void *result, const struct err *err)
     struct document *doc = result;
     if (doc && doc->media_type[0])
         pull_send(p, document_ref(doc));
-    else if (doc || err->code == ERR_NOT_FOUND)
+    else if (doc || !err || err->code == ERR_NOT_FOUND)
         ask_upstream(p);
     else
         pull_fail(p, err);

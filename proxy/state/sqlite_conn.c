@@ -48,10 +48,11 @@ static const char *const sql[SQL_COUNT] = {
         "JOIN object i ON i.id = v.injection LEFT JOIN media_type m ON m.id = v.media_type "
         "WHERE v.image = ?1 AND v.target = ?2 LIMIT 1",
     [SQL_VARIANT_BY_REF] =
-        "SELECT s.digest, i.digest, m.name, t.digest FROM link l "
+        "SELECT s.digest, i.digest, m.name, t.digest, lm.name FROM link l "
         "JOIN variant v ON v.image = ?1 AND v.target = l.manifest JOIN object s ON s.id = v.source "
         "JOIN object i ON i.id = v.injection JOIN object t ON t.id = v.target "
-        "LEFT JOIN media_type m ON m.id = v.media_type WHERE l.repo = ?2 AND l.object = ?3 "
+        "LEFT JOIN media_type m ON m.id = v.media_type LEFT JOIN media_type lm ON lm.id = l.media_type "
+        "WHERE l.repo = ?2 AND l.object = ?3 "
         "ORDER BY l.manifest = l.object DESC LIMIT 1",
     [SQL_VARIANT_PUT] = "INSERT INTO variant (image, source, injection, target, media_type) "
                         "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (image, source, injection) "

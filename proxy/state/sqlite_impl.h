@@ -143,6 +143,7 @@ struct sqlite_call {
     size_t count;
     /* the result */
     bool found;
+    char ref_media_type[128];
     char *result_text; /* malloc'd */
     size_t result_len;
     char **result_names; /* malloc'd, each too */

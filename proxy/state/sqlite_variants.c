@@ -64,7 +64,8 @@ static void answer_variant(struct sqlite_call *call)
                               .source = call->a,
                               .injection = call->b,
                               .target = call->c,
-                              .media_type = call->result_text};
+                              .media_type = call->result_text,
+                              .ref_media_type = call->ref_media_type[0] ? call->ref_media_type : NULL};
     call->fn.variant(call->arg, call->found ? &v : NULL, sqlite_call_failure(call));
 }
 
@@ -125,6 +126,9 @@ static int run_variant_by_ref(struct sqlite_conn *c, struct sqlite_call *call, s
         rc = sqlite_take_digest(s, 3, &call->c, err);
     call->found = rc == 0;
     sqlite_take_text(call, s, 2);
+    const char *ref_type = (const char *)sqlite3_column_text(s, 4);
+    if (ref_type)
+        (void)snprintf(call->ref_media_type, sizeof call->ref_media_type, "%s", ref_type);
     (void)sqlite3_reset(s);
     return rc;
 }

@@ -53,6 +53,7 @@ struct state_variant {
     const char *canonical; /* "docker.io/library/busybox" */
     struct digest source, injection, target;
     const char *media_type;
+    const char *ref_media_type; /* variant_by_ref: of the digest that was asked for, as its manifest says; else NULL */
 };
 
 typedef void state_done_fn(void *arg, const struct err *err);                              /* err NULL = done */
@@ -87,7 +88,7 @@ struct state_ops {
                               const struct digest *injection, state_variant_fn *, void *arg);
     void (*variant_by_target)(struct state *, struct loop *, const char *canonical, const struct digest *target,
                               state_variant_fn *, void *arg);
-    /* The variant that `digest` belongs to, as far as `repo` refers to it: its target, or listed by it (its config). */
+    /* The variant that `digest` belongs to, as far as `repo` refers to it: its target, or listed by it. */
     void (*variant_by_ref)(struct state *, struct loop *, const struct state_repo *repo, const char *canonical,
                            const struct digest *digest, state_variant_fn *, void *arg);
     void (*variant_put)(struct state *, struct loop *, const struct state_variant *, state_done_fn *done, void *arg);
