@@ -15,7 +15,9 @@ static void set_certificate(struct err *err, const struct curl_failure *f)
     if (f->easy)
         (void)curl_easy_getinfo(f->easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
     switch (verdict) {
-    case X509_V_OK: /* the chain is fine: it is the name */
+    case X509_V_OK:
+    case X509_V_ERR_UNSPECIFIED: /* what curl begins with: the chain was not what it stopped at, so it is the
+                                    name */
         (void)err_set(err, ERR_UPSTREAM, "%s: certificate of %s is not valid for that name: %s", f->who,
                       f->host, f->text);
         return;
