@@ -64,8 +64,9 @@ static void pause_at_limit(struct worker *w)
 static void pause_after_error(struct worker *w, int errno_value)
 {
     count_up(&w->refused);
-    if (!w->accept_failed_logged) {
-        w->accept_failed_logged = true;
+    uint64_t now = clock_mono_us();
+    if (w->accept_logged_us == 0 || now - w->accept_logged_us > 60000000) {
+        w->accept_logged_us = now;
         log_warn("cannot accept connections; raise the limit of open files",
                  F_S("error", strerror(errno_value)));
     }

@@ -15,7 +15,6 @@
  *   - h2o_send() without bytes and with FINAL or ERROR may free the request before it returns, and call the
  * handler for the next one: it is always the last statement.
  */
-#define H2O_USE_LIBUV 0
 #include <h2o.h>
 #include <h2o/http1.h>
 #include <h2o/http2.h>
@@ -103,7 +102,7 @@ struct worker {
     struct link conns, requests, lingerers;
     uint32_t conn_count, lingerer_count;
     bool is_draining, is_stopping;
-    bool accept_failed_logged;
+    uint64_t accept_logged_us; /* when it last said so */
     struct loop_timer accept_timer, sweep_timer;
     uint32_t sweep_ms;
     struct pollfd *polls; /* the sweep's, as long as polls_cap */
