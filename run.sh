@@ -94,6 +94,6 @@ install_packages
 build_all
 [[ -z $build_only ]] || exit 0
 args=(--data "${RAC_DATA:-$here/data}" --inject "$build/layer/layer.json" "${args[@]}")
-RAC_READY_MESSAGE=$(ready_message "${args[@]}")
-export RAC_READY_MESSAGE
+message=$(ready_message "${args[@]}")
+export RAC_READY_MESSAGE="${message:+$message$'\n\n'}"
 exec "$build/bin/rac-proxy" "${args[@]}"
