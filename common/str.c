@@ -10,18 +10,18 @@
 bool slice_starts_with(struct slice s, const char *prefix)
 {
     size_t n = strlen(prefix);
-    return s.len >= n && memcmp(s.p, prefix, n) == 0;
+    return n == 0 || (s.len >= n && memcmp(s.p, prefix, n) == 0);
 }
 
 bool slice_ends_with(struct slice s, const char *suffix)
 {
     size_t n = strlen(suffix);
-    return s.len >= n && memcmp(s.p + s.len - n, suffix, n) == 0;
+    return n == 0 || (s.len >= n && memcmp(s.p + s.len - n, suffix, n) == 0);
 }
 
 bool slice_ieq_str(struct slice a, const char *s)
 {
-    return a.len == strlen(s) && strncasecmp(a.p, s, a.len) == 0;
+    return a.len == strlen(s) && (a.len == 0 || strncasecmp(a.p, s, a.len) == 0);
 }
 
 struct slice slice_trim(struct slice s)
@@ -233,7 +233,11 @@ static bool parse_leading_number(const char **s, double *ret)
     char *end;
     if (**s < '0' || **s > '9')
         return false;
+    /* strtod knows hexadecimal numbers and exponents, people who write sizes do not mean them. */
+    const char *digits_end = *s + strspn(*s, "0123456789.");
     *ret = strtod(*s, &end);
+    if (end != digits_end)
+        return false;
     *s = end;
     while (**s == ' ')
         ++*s;
@@ -295,7 +299,7 @@ char *str_format_size(uint64_t bytes, char *out, size_t cap)
     static const char *units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double v = (double)bytes;
     size_t u = 0;
-    while (v >= 1024 && u + 1 < sizeof units / sizeof units[0]) {
+    while (v >= 1023.5 && u + 1 < sizeof units / sizeof units[0]) {
         v /= 1024;
         ++u;
     }
