@@ -84,8 +84,12 @@ void log_stop(void)
     pthread_cond_signal(&logger.wake);
     pthread_mutex_unlock(&logger.lock);
     pthread_join(logger.thread, NULL);
+    /* What other threads said since the writer looked last; whoever comes after this writes by itself. */
+    pthread_mutex_lock(&logger.lock);
     logger.running = false;
+    write_all(logger.fd, logger.waiting.p, logger.waiting.len);
     buf_free(&logger.waiting);
+    pthread_mutex_unlock(&logger.lock);
 }
 
 bool log_enabled(enum log_level level)
