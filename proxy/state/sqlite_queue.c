@@ -203,6 +203,15 @@ static void unpark(struct sqlite_state *s)
         pthread_cond_broadcast(&s->wake_reader);
 }
 
+static void count_batch(struct sqlite_state *s, const struct sqlite_call *batch)
+{
+    uint64_t now = clock_mono_us(), count = 0, us = 0;
+    for (; batch; batch = batch->next, ++count)
+        us += now - batch->begin_us;
+    (void)atomic_fetch_add(&s->base.writes, count);
+    (void)atomic_fetch_add(&s->base.write_us, us);
+}
+
 static void *writer_main(void *arg)
 {
     struct sqlite_state *s = arg;
@@ -216,14 +225,13 @@ static void *writer_main(void *arg)
             break;
         pthread_mutex_unlock(&s->lock);
         write_batch(s, batch);
+        count_batch(s, batch);
         pthread_mutex_lock(&s->lock);
         s->done_number = last;
         unpark(s);
         pthread_mutex_unlock(&s->lock);
         for (struct sqlite_call *next; batch; batch = next) {
             next = batch->next;
-            (void)atomic_fetch_add(&s->base.writes, 1);
-            (void)atomic_fetch_add(&s->base.write_us, clock_mono_us() - batch->begin_us);
             finish(batch);
         }
         pthread_mutex_lock(&s->lock);

@@ -24,6 +24,16 @@ static inline int scratch_remove_one(const char *path, const struct stat *st, in
     return remove(path);
 }
 
+#if defined(__SANITIZE_THREAD__)
+/* Children of our tests start threads of their own, where the parent has some: their stores are not the
+ * parent's. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+#endif
+
 /* malloc'd path of a new folder below TMPDIR. */
 static inline char *scratch_new(void)
 {
