@@ -28,6 +28,12 @@ def pytest_configure(config):
         signal.signal(number, signal.default_int_handler)
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Some cases are kilobytes long: their names are not."""
+    del config, argname
+    return f"{val[:40]}...{len(val)}" if isinstance(val, str) and len(val) > 60 else None
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--shard"):
         part, parts = map(int, config.getoption("--shard").split("/"))

@@ -86,10 +86,8 @@ def test_the_clients_accept_does_not_decide(px, up, app, accept):
     reply = px.fetch("GET", f"/v2/{NAME}/manifests/1", {} if accept is None else {"Accept": accept})
     assert (reply.status, reply.body, reply["Content-Type"]) == (200, app.manifest, app.media_type)
     sent = {s["Accept"] for s in up.seen(f"* /v2/{NAME}/manifests/*")}
-    assert len(sent) == 1 and all(kind in sent.pop()
-                                  for kind in (images.DOCKER_LIST, images.OCI_INDEX, images.OCI_MANIFEST))
-    assert all(kind in up.seen(f"* /v2/{NAME}/manifests/*")[0]["Accept"]
-               for kind in wire.MANIFEST_TYPES.split(", "))
+    assert len(sent) == 1
+    assert set(wire.MANIFEST_TYPES.split(", ")) <= set(re.split(r",\s*", sent.pop()))
 
 
 def test_the_six_accept_lines_of_dockerd(px, app):

@@ -72,7 +72,7 @@ def test_a_tag_that_moved_is_seen_when_the_time_is_over(make, up):
 
 
 def test_stale_while_revalidate(make, up):
-    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-stale-while-revalidate", "true"])
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-stale-while-revalidate"])
     first = up.tag(NAME, "1", images.tiny("first"))
     p.manifest(NAME, "1")
     second = up.tag(NAME, "1", images.tiny("second"))
@@ -104,16 +104,15 @@ def test_what_is_missing_is_remembered_for_a_short_time(make, up):
     assert p.manifest(NAME, "1").body == image.manifest
 
 
-def test_a_missing_blob_is_remembered_too(make, up):
+def test_a_missing_digest_is_remembered_too(make, up):
     p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
-    data = b"soon"
-    digest = wire.sha256(data)
+    image = images.tiny()
     for _ in range(5):
-        assert p.blob(NAME, digest).status == 404
+        assert p.manifest(NAME, image.digest).status == 404
     assert len(up.log) <= 2
-    up.blob(NAME, data)
+    up.add(NAME, image)
     time.sleep(1.2)
-    assert p.blob(NAME, digest).body == data
+    assert p.manifest(NAME, image.digest).body == image.manifest
 
 
 OUTAGES = {

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import yaml
 
@@ -81,9 +82,12 @@ class Proxy:
         self.check_log()
 
     def reload(self):
-        marks = self.log().count("msg=reload")
+        """SIGHUP, and waits until it was heard; the workers take what is new at their next turn."""
+        said = re.compile(r'msg="configuration (not )?reloaded')
+        before = len(said.findall(self.log()))
         self.daemon.signal(signal.SIGHUP)
-        self.daemon.wait_log(lambda log: log.count("msg=reload") > marks, timeout=10)
+        self.daemon.wait_log(lambda log: len(said.findall(log)) > before, timeout=10)
+        time.sleep(0.1)
 
     def stop(self):
         """SIGTERM; what must hold of every run is checked here."""

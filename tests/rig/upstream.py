@@ -126,6 +126,10 @@ class Upstream:
 
     def stop(self):
         """Nothing listens here any more: connections are refused."""
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept(), which holds the socket open
+        except OSError:
+            pass
         self._listener.close()
         self._drop()
 
