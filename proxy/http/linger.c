@@ -72,6 +72,8 @@ void linger_begin(struct conn *c)
 
 void linger_end_all(struct worker *w)
 {
-    while (w->lingerers.next != &w->lingerers)
-        end(LINK_OWNER(struct lingerer, link, w->lingerers.next));
+    for (struct link *l = w->lingerers.next, *next; l != &w->lingerers; l = next) {
+        next = l->next;
+        end(LINK_OWNER(struct lingerer, link, l));
+    }
 }

@@ -62,7 +62,7 @@ static int resolve(const char *address, struct endpoint *ret, struct err *err)
         hints.ai_family = probe >= 0 ? AF_INET6 : AF_INET;
     }
     int rc = getaddrinfo(host_len ? name : NULL, colon + 1, &hints, &found);
-    if (rc != 0)
+    if (rc != 0 || !found)
         return err_set(err, ERR_INVALID, "listen address \"%s\": %s", address, gai_strerror(rc));
     const struct addrinfo *best = found;
     for (const struct addrinfo *a = found; a; a = a->ai_next) {
@@ -128,7 +128,7 @@ static void set_options(int fd, const struct http_limits *limits)
 int listen_open(const char *address, const struct http_limits *limits, int *fds, size_t stride,
                 unsigned count, char **ret_address, struct err *err)
 {
-    struct endpoint ep;
+    struct endpoint ep = {.len = 0};
     if (resolve(address, &ep, err) < 0)
         return -1;
     struct sockaddr_in *in = (void *)&ep.sa; /* the port is at the same place in both families */

@@ -74,9 +74,9 @@ static void sweep(void *arg)
     uint64_t now_us = clock_mono_us();
     uint32_t open = atomic_load_explicit(&w->requests_open, memory_order_relaxed);
     if (open > w->polls_cap) {
-        w->polls_cap = open * 2;
+        w->polls_cap = (size_t)open * 2;
         w->polls = mem_realloc(w->polls, w->polls_cap * sizeof *w->polls);
-        w->polled = mem_realloc(w->polled, w->polls_cap * sizeof *w->polled);
+        w->polled = mem_realloc(w->polled, w->polls_cap * sizeof(struct request *));
     }
     size_t n = 0;
     for (struct link *l = w->requests.next; l != &w->requests; l = l->next) {

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     struct http_config config = {
         .listen = &listen,
         .listen_count = 1,
-        .workers = argc > 2 ? (unsigned)atoi(argv[2]) : 1,
+        .workers = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1,
         .limits = http_limits_default,
         .on_request = on_request,
         .tls_certificate = getenv("RAC_CERTIFICATE"),

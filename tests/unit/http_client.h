@@ -148,12 +148,17 @@ struct client {
     bool eof, reset;
 };
 
+static inline in_port_t site_port(const char *address) /* in network order */
+{
+    return htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
+}
+
 /* rcvbuf > 0 makes a reader with a small window. */
 static inline void client_dial_with(struct client *c, const struct site *s, int rcvbuf)
 {
     memset(c, 0, sizeof *c);
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    sa.sin_port = htons((uint16_t)atoi(strrchr(http_server_address(s->server, 0), ':') + 1));
+    sa.sin_port = site_port(http_server_address(s->server, 0));
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(c->fd >= 0);
     if (rcvbuf)

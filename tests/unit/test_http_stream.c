@@ -589,9 +589,9 @@ static void add_mark(void *arg)
 
 static void mark_three(struct request *r, struct site *s)
 {
-    for (char c = 'a'; c <= 'c'; ++c) {
+    for (int i = 0; i < 3; ++i) {
         struct mark *m = request_alloc(r, sizeof *m);
-        *m = (struct mark){s->data, c};
+        *m = (struct mark){s->data, "abc"[i]};
         request_on_dispose(r, add_mark, m);
     }
     if (slice_eq_str(request_path(r), "/answer"))
@@ -652,7 +652,7 @@ static void test_drain_finishes_downloads(void **state)
     assert_int_equal(pthread_create(&thread, NULL, drain_5s, &s), 0);
     /* New connections are refused while the old one goes on. */
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    sa.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    sa.sin_port = site_port(address);
     int rc = 0;
     for (int i = 0; i < 2000 && rc == 0; ++i) {
         cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
