@@ -153,7 +153,9 @@ static int rewrite_index(struct layout *lt, const struct manifest *index, const 
 static bool worth_reading(const struct layout *lt, const struct descriptor *d, const char **ret_skipped)
 {
     enum media_kind kind = media_type_kind(slice_of(d->media_type));
-    if (kind == MEDIA_OTHER && d->media_type[0])
+    if (injection_is_empty(lt->inj))
+        *ret_skipped = "empty";
+    else if (kind == MEDIA_OTHER && d->media_type[0])
         *ret_skipped = "artifact";
     else if (d->is_attestation || (d->has_platform && d->platform.os[0] && media_kind_is_image(kind) &&
                                    !injection_applies(lt->inj, &d->platform)))

@@ -180,7 +180,8 @@ struct tree *tree_read(const char *dir, bool devices, struct err *err)
     for (size_t i = 0; i < t->count; ++i)
         if (S_ISDIR(t->entries[i].st.st_mode) && tree_list(t, t->entries[i].path, devices, err) < 0)
             return NULL;
-    qsort(t->entries, t->count, sizeof *t->entries, compare_entry);
+    if (t->count)
+        qsort(t->entries, t->count, sizeof *t->entries, compare_entry);
     tree_drop_doubles(t);
     tree_find_links(t);
     return steal_ptr(&t);
