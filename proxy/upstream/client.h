@@ -11,7 +11,12 @@
  * once, with the final answer, whatever its status; on_data while it has a body; on_done once, always last,
  * unless the fetch was cancelled.
  *
- * All on the client's loop. Callbacks may call anything here, fetch_cancel of their own fetch too.
+ * All on the client's loop. Callbacks may call anything here but upstream_client_free, fetch_cancel of their
+ * own fetch too.
+ *
+ * The proxy that the environment names (https_proxy, no_proxy, …) is used as curl would. Its own address is
+ * not judged; what lies behind it is, as far as a URL says it (an IP address, localhost): names are resolved
+ * by the proxy, and its to refuse.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,10 +43,11 @@ extern const struct upstream_limits upstream_limits_default;
 struct upstream_shared *upstream_shared_new(const struct upstream_limits *limits);
 void upstream_shared_free(struct upstream_shared *s);
 struct upstream_client *upstream_client_new(struct loop *loop, struct upstream_shared *shared);
-/* The end is near: every fetch under way, and every one that is started from now on, ends with on_done and ERR_CANCELLED,
- * so that who waits for it can put away what it has. On the loop, outside of callbacks. */
+/* The end is near: every fetch under way, and every one that is started from now on, ends with on_done and
+ * ERR_CANCELLED, so that who waits for it can put away what it has. On the loop, outside of callbacks. */
 void upstream_client_stop(struct upstream_client *c);
-void upstream_client_free(struct upstream_client *c); /* cancels what is under way */
+/* Cancels what is under way. Run the loop once more before loop_free: a token may be in its mailbox. */
+void upstream_client_free(struct upstream_client *c);
 
 struct fetch_params {
     /* Either an upstream and a path below its url … */
@@ -91,7 +97,9 @@ struct fetch_ops {
 struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *params,
                           const struct fetch_ops *ops, void *arg);
 void fetch_cancel(struct fetch *f); /* no callback comes any more */
-void fetch_pause(struct fetch *f);  /* no more on_data until fetch_resume: back-pressure */
+/* No more on_data until fetch_resume: back-pressure. on_done may still come, if no byte is left to hand out
+ * or the connection breaks. fetch_resume never calls back before it returns. */
+void fetch_pause(struct fetch *f);
 void fetch_resume(struct fetch *f);
 
 /* The error a status stands for: 401/403/404/429/5xx and others, with the upstream's name, what was asked for

@@ -160,6 +160,7 @@ int upstream_resolve(struct upstream_set *s, struct slice name, struct slice ns,
         u = upstream_ref(s->list[s->default_at]);
     else if (look_up(s, first, &u, err) < 0)
         return -1;
+    assert(u);
 
     bool library = u->library_prefix && !memchr(repository.p, '/', repository.len);
     if (library && repository.len + strlen("library/") > NAMES_REPOSITORY_MAX) {
