@@ -88,8 +88,9 @@ struct fetch_ops {
     /* Body bytes; p is valid during the call only. false: give up, no on_done. May call fetch_pause. */
     bool (*on_data)(void *arg, const void *p, size_t len);
     /* err NULL: the body was complete (as long as Content-Length said, or properly ended).
-     * Else ERR_UPSTREAM / ERR_TIMEOUT / ERR_DENIED (address rules) with the upstream's name and the cause;
-     * on_head may or may not have come before. The fetch is gone after this call. */
+     * Else, with the upstream's name and the cause, ERR_UPSTREAM, ERR_TIMEOUT, ERR_DENIED (address rules),
+     * ERR_LIMITED (by the token server), ERR_CANCELLED (upstream_client_stop), or ERR_INTERNAL; on_head may
+     * or may not have come before. The fetch is gone after this call. */
     void (*on_done)(void *arg, const struct err *err);
 };
 
