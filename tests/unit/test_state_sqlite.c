@@ -904,8 +904,8 @@ static void put_next(void)
 {
     struct put *put = mem_new(struct put);
     uint32_t n = put->number = writer.next++;
-    struct state_variant v = {"docker.io/x", digest_n("s", n), digest_n("i", n), digest_n("t", n),
-                              OCI_MANIFEST};
+    struct state_variant v = {"docker.io/x",    digest_n("s", n), digest_n("i", n),
+                              digest_n("t", n), OCI_MANIFEST,     NULL};
     struct state_manifest m = {digest_n("m", n), OCI_MANIFEST, n};
     struct state_ref refs[3] = {
         {digest_n("l", n), n, OCI_LAYER}, {digest_n("l", n + 1), n, NULL}, {digest_n("c", n), n, OCI_CONFIG}};
