@@ -19,7 +19,7 @@ struct jobs {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct job *head, **tail;
-    unsigned waiting, threads;
+    unsigned waiting, running, threads;
     bool stopping;
     pthread_t thread[];
 };
@@ -38,6 +38,7 @@ static void *worker(void *arg)
         if (!jobs->head)
             jobs->tail = &jobs->head;
         --jobs->waiting;
+        ++jobs->running;
         pthread_mutex_unlock(&jobs->lock);
         job->run(job->arg);
         if (job->loop && job->done)
@@ -46,6 +47,7 @@ static void *worker(void *arg)
             job->done(job->arg);
         free(job);
         pthread_mutex_lock(&jobs->lock);
+        --jobs->running;
     }
     pthread_mutex_unlock(&jobs->lock);
     return NULL;
@@ -99,6 +101,14 @@ unsigned jobs_waiting(struct jobs *jobs)
 {
     pthread_mutex_lock(&jobs->lock);
     unsigned n = jobs->waiting;
+    pthread_mutex_unlock(&jobs->lock);
+    return n;
+}
+
+unsigned jobs_unfinished(struct jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    unsigned n = jobs->waiting + jobs->running;
     pthread_mutex_unlock(&jobs->lock);
     return n;
 }

@@ -16,4 +16,5 @@ struct jobs *jobs_new(unsigned threads);
 void jobs_free(struct jobs *jobs);
 void jobs_submit(struct jobs *jobs, struct loop *loop, loop_fn *run, loop_fn *done, void *arg); /* any thread */
 unsigned jobs_waiting(struct jobs *jobs); /* queued and not started; for /metrics */
+unsigned jobs_unfinished(struct jobs *jobs); /* queued, or running: its done() is not posted yet */
 #endif

@@ -63,7 +63,7 @@ static void worker_end(struct loop *loop, void *arg)
     unsigned quiet = 0;
     while (quiet < 3 && clock_mono_ms() < end) {
         loop_run_once(loop, 10);
-        bool busy = metric_value(fills) || jobs_waiting(app->jobs) || app->state->writes_waiting;
+        bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || app->state->writes_waiting;
         quiet = busy ? 0 : quiet + 1;
     }
     upstream_client_free(w->client);

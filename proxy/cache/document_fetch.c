@@ -37,9 +37,6 @@ static bool on_head(void *arg, const struct fetch_head *head)
         t->failed = err_set(&t->err, ERR_UPSTREAM, "%s answered %d where 200 was due: %s", upstream, head->status, t->what);
     } else if (head->digest_malformed) {
         t->failed = err_set(&t->err, ERR_UPSTREAM, "%s sent a malformed Docker-Content-Digest: %s", upstream, t->what);
-    } else if (head->content_encoding[0]) {
-        t->failed = err_set(&t->err, ERR_UPSTREAM, "%s sent Content-Encoding '%s', which we never ask for: %s", upstream,
-                            head->content_encoding, t->what);
     } else if (head->content_length > (int64_t)DOCUMENT_MAX) {
         t->failed = err_set(&t->err, ERR_SIZE_INVALID, "%s: %lld bytes are over the limit of 4 MiB", t->what,
                             (long long)head->content_length);

@@ -151,9 +151,6 @@ static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_
     const char *name = f->repo->upstream->name;
     if (fetch_head_err(h, f->repo->upstream, f->what, ERR_BLOB_UNKNOWN, err) < 0)
         return -1;
-    if (h->content_encoding[0])
-        return err_set(err, ERR_UPSTREAM, "%s sent Content-Encoding '%s', which we never ask for: %s", name,
-                       h->content_encoding, f->what);
     if (h->digest_malformed || (digest_is_set(&h->digest) &&
                                 slice_eq(digest_algorithm(&h->digest), digest_algorithm(&f->digest)) &&
                                 !digest_eq(&h->digest, &f->digest)))

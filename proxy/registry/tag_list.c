@@ -12,13 +12,15 @@
 #define TAGS_MAX 10000 /* of a page; more is asked for in pages */
 
 struct tag_list {
-    char *name, *ns; /* as asked; ns may be NULL */
+    char *name, *ns;           /* as asked; ns may be NULL */
+    struct upstream *upstream; /* a reference */
 };
 
 static void tag_list_free(struct tag_list *l)
 {
     free(l->name);
     free(l->ns);
+    upstream_unref(l->upstream);
     free(l);
 }
 
@@ -55,15 +57,27 @@ static void add_link(struct request *r, const struct tag_list *l, const char *up
     response_header(r, "Link", (struct slice){link.p, link.len});
 }
 
+/* {"name": …, "tags": [strings]}; null tags are none. */
+static bool is_list(const json_t *json)
+{
+    const json_t *tags = json_object_get(json, "tags"), *tag;
+    size_t i;
+    if (!json_is_object(json) || (tags && !json_is_null(tags) && !json_is_array(tags)))
+        return false;
+    json_array_foreach(tags, i, tag)
+        if (!json_is_string(tag))
+            return false;
+    return true;
+}
+
 static void on_list(void *arg, struct request *r, const struct fetch_head *head, json_t *json, const struct err *err)
 {
     struct tag_list *l = arg;
     struct err e;
     if (r && err) {
         reply_err(r, err);
-    } else if (r && (!json_is_object(json) || (json_object_get(json, "tags") && !json_is_null(json_object_get(json, "tags")) &&
-                                               !json_is_array(json_object_get(json, "tags"))))) {
-        (void)err_set(&e, ERR_UPSTREAM, "the upstream's tag list of %s is not one", l->name);
+    } else if (r && !is_list(json)) {
+        (void)err_set(&e, ERR_UPSTREAM, "%s sent no tag list for %s", l->upstream->name, l->name);
         reply_err(r, &e);
     } else if (r) {
         size_t len;
@@ -88,6 +102,7 @@ void tag_list_handle(struct registry *g, struct request *r, struct target *t, st
     }
     struct tag_list *l = mem_new(struct tag_list);
     l->name = mem_dup(name.p, name.len);
+    l->upstream = upstream_ref(t->repo->upstream);
     l->ns = ns.p ? mem_dup(ns.p, ns.len) : NULL;
     cleanup_buf struct buf path = {0};
     char what[400];
