@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
 {
     err->code = code;
     err->retry_after_s = 0;

@@ -151,7 +151,7 @@ static void canonical_value(struct buf *b, const json_t *j)
         (void)buf_printf(b, "%" JSON_INTEGER_FORMAT, json_integer_value(j));
         break;
     case JSON_REAL:
-        assert(!"canonical JSON of a real number");
+        assert(false && "canonical JSON of a real number");
         break;
     case JSON_TRUE:
         (void)buf_add_str(b, "true");

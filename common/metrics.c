@@ -89,7 +89,7 @@ static struct family *find_family(const char *name)
     for (size_t i = 0; i < FAMILIES; ++i)
         if (strcmp(families[i].name, name) == 0)
             return &families[i];
-    assert(!"unknown metric family");
+    assert(false && "unknown metric family");
     return NULL;
 }
 
