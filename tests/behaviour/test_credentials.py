@@ -308,7 +308,7 @@ def test_a_redirect_from_https_to_http(make, authority, another):
                                         "private": True}]})
         p.manifest(NAME, "1")
         reply = p.blob(NAME, image.layers[0], timeout=60)
-        assert (reply.status, reply.code) == (502, "UNAVAILABLE") and not another.log
+        assert reply.status in (403, 502) and "http" in reply.message and not another.log
     finally:
         tls.close()
 
@@ -322,7 +322,7 @@ def test_a_plain_token_server_under_an_https_upstream(make, authority, another):
         p = make(config={"upstreams": [{"name": "up.test", "url": tls.url, "ca": authority.certificate,
                                         "private": True,
                                         "username": USER, "password": PASSWORD}]})
-        assert p.manifest(NAME, "1").status in (401, 502)
+        assert p.manifest(NAME, "1").status in (401, 403, 502)
         assert not another.log
     finally:
         tls.close()

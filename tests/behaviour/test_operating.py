@@ -108,7 +108,7 @@ def test_two_listeners(make, up):
     (["--listen", "127.0.0.1:99999"], ["99999"]),
     (["--upstream", "x"], ["upstream", "x"]),
     (["--upstream", "a.test=ftp://x"], ["ftp"]),
-    (["--upstream", "a.test=http://user:pw@x"], ["a.test"]),
+    (["--upstream", "a.test=http://user:pw@x"], ["--upstream", "password-file"]),
     (["--cache-size", "much"], ["cache", "much"]),
     (["--cache-size", "0%"], ["cache"]),
     (["--upstream-fresh", "soon"], ["fresh", "soon"]),

@@ -155,7 +155,7 @@ def test_an_answer_that_is_too_old_is_not_given(make, up):
 
 
 def test_the_outage_is_over_when_it_is_over(make, up):
-    p = make({"up.test": up.url}, ["--upstream-fresh", "0s"])
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-missing", "0s"])
     up.tag(NAME, "1", images.tiny("first"))
     p.manifest(NAME, "1")
     up.stop()

@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from rig import images, proxy, wire
+from rig import images, process, proxy, wire
 
 CLIENTS = 50
 
@@ -100,8 +100,8 @@ def test_the_announced_digest_is_answered_after_the_blobs_are_gone(fresh, docker
     assert announced.status == 200
     if restart:
         fresh.stop()
-    for folder in os.listdir(os.path.join(fresh.data, "blobs")):
-        shutil.rmtree(os.path.join(fresh.data, "blobs", folder))
+    blobs = os.path.join(fresh.data, "blobs", "sha256")
+    process.wait_for(lambda: shutil.rmtree(blobs, ignore_errors=True) or not os.path.exists(blobs), 10, "blobs gone")
     if restart:
         fresh.start()
     again = fresh.manifest(f"lib/{name}", announced.digest)
@@ -115,7 +115,8 @@ def test_the_announced_digest_is_answered_after_the_blobs_are_gone(fresh, docker
 
 
 def private_config(scratch, url, password, as_file):
-    """The documented ways to give a password: in the file, or in a file of its own."""
+    """The documented ways to give a password: in the file, or in a file of its own. `private`: the token server is on
+    another port of a loopback address."""
     member = {"password": password}
     if as_file:
         path = os.path.join(scratch.folder("secret"), "password")
@@ -123,7 +124,8 @@ def private_config(scratch, url, password, as_file):
             f.write(password + "\n")
         os.chmod(path, 0o600)
         member = {"password-file": path}
-    return {"upstreams": [{"name": "private.test", "url": url, "username": "puller", **member}]}
+    return {"upstreams": [{"name": "private.test", "url": url, "username": "puller", "private": True,
+                           **member}]}
 
 
 @pytest.mark.parametrize("as_file", [True, False], ids=["password-file", "password"])
@@ -146,7 +148,7 @@ def test_docker_pulls_a_private_image(request, scratch, make, docker, layer, kin
 @pytest.mark.parametrize("password", [None, "wrong-battery-staple"], ids=["none", "wrong"])
 def test_a_private_image_without_the_right_password(request, scratch, make, kind, password):
     upstream = request.getfixturevalue(kind)
-    config = {"upstreams": [{"name": "private.test", "url": upstream.url}]}
+    config = {"upstreams": [{"name": "private.test", "url": upstream.url, "private": True}]}
     if password:
         config = private_config(scratch, upstream.url, proxy.secret(password), False)
     p = make(config=config)

@@ -2,6 +2,7 @@
 """Debian's docker-registry as an upstream, and a pusher that puts images there byte for byte."""
 import base64
 import collections
+import ctypes
 import os
 import re
 import urllib.parse
@@ -10,6 +11,13 @@ import yaml
 
 from rig.process import Daemon
 from rig.wire import Connection
+
+
+def bcrypt(password):
+    """The one kind of password hash that the registry takes, from the C library (Python's crypt module is going away)."""
+    libcrypt = ctypes.CDLL("libcrypt.so.1")
+    libcrypt.crypt.restype = ctypes.c_char_p
+    return libcrypt.crypt(password.encode(), b"$2b$04$" + b"rigrigrigrigrigrigrigu").decode()
 
 
 class Registry:
@@ -29,10 +37,8 @@ class Registry:
                                         "rootcertbundle": tokens.bundle}}
         if basic:
             path = os.path.join(folder, "htpasswd")
-            # The registry takes bcrypt only; Python's crypt module knows it where the C library does (Debian's does).
-            import crypt  # pylint: disable=import-outside-toplevel,deprecated-module
             with open(path, "w", encoding="ascii") as f:
-                f.write(f"{basic[0]}:{crypt.crypt(basic[1], crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))}\n")
+                f.write(f"{basic[0]}:{bcrypt(basic[1])}\n")
             config["auth"] = {"htpasswd": {"realm": "rac-registry", "path": path}}
         path = os.path.join(folder, "config.yml")
         with open(path, "w", encoding="utf-8") as f:
