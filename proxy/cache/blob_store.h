@@ -5,7 +5,8 @@
  * Content-addressed, immutable blobs. A blob is visible only when it is complete and we computed its digest ourselves,
  * once, on the way in. One table of functions; disk.h is the embedded implementation.
  *
- * Async calls never block a loop and answer later, on it. Results that are references belong to the callback.
+ * Async calls never block a loop and answer later, on it; with loop NULL the answer comes on a thread of the store.
+ * Results that are references belong to the callback.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,7 +54,9 @@ struct blob_store_ops {
     /* Opens <data>/partial/<hex>, hashing what is there from before. One owner a digest: the fill table sees to that. */
     void (*partial_open)(struct blob_store *, struct loop *, const struct digest *, blob_partial_fn *, void *arg);
     /* The file holds exactly the blob and hash has its digest: fdatasync, rename, fsync of the folder. The partial is
-     * consumed (its fd stays open until the callback, which gets a blob for readers to go on with). */
+     * consumed (its fd stays open until the callback, which gets a blob for readers to go on with). On an error it is
+     * consumed too, and its bytes are deleted: a reader that is to go on has its own descriptor (dup). A blob that is
+     * there already is no error: that one stays, and is what the callback gets. */
     void (*partial_publish)(struct blob_store *, struct loop *, struct blob_partial *, blob_get_fn *, void *arg);
     /* Closes it, keeping the bytes for the next try (keep), or deleting them. No callback. */
     void (*partial_close)(struct blob_store *, struct blob_partial *, bool keep);

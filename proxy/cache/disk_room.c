@@ -24,6 +24,7 @@
  * blobs or ten million.
  */
 #define TICK_MS        10000 /* partials grow without telling */
+#define TIDY_EVERY_MS  3600000
 #define FAILED_WAIT_MS 60000 /* after a pass that could not free enough */
 #define AGE_LINEAR     64
 #define AGE_BUCKETS    (AGE_LINEAR + 26 * AGE_LINEAR)
@@ -197,7 +198,7 @@ static void look_at_others(struct janitor *j)
 {
     struct disk *d = j->d;
     uint64_t now = clock_mono_ms() + 1;
-    bool tidy = j->tidied_ms == 0 || now - j->tidied_ms > 3600 * 1000;
+    bool tidy = j->tidied_ms == 0 || now - j->tidied_ms > TIDY_EVERY_MS;
     if (tidy)
         j->tidied_ms = now;
     atomic_store(&d->other_bytes, other_folder(d, "partial", tidy ? DISK_PARTIAL_KEEP_S : 0) +

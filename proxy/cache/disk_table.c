@@ -29,7 +29,7 @@ struct disk_table *disk_table_new(unsigned max)
     size_t buckets = 64;
     while (buckets < max)
         buckets *= 2;
-    struct disk_table *t = mem_zalloc(sizeof *t + buckets * sizeof t->bucket[0]);
+    struct disk_table *t = mem_zalloc(sizeof *t + buckets * sizeof(struct entry *));
     pthread_mutex_init(&t->lock, NULL);
     t->max = max;
     t->mask = buckets - 1;
