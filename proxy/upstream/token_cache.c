@@ -51,7 +51,7 @@ static void entry_free(struct token_cache *cache, struct token_entry *e)
 
 static void basic_free(struct token_cache *cache, struct basic_note *b)
 {
-    HASH_DEL(cache->basic, b);
+    HASH_DEL(cache->basic, b); // NOLINT(clang-analyzer-unix.Malloc)
     free(b->key);
     free(b);
 }

@@ -490,7 +490,7 @@ static void test_cancel_of_another(void **state)
     struct fixture *x = *state;
     static const struct fetch_ops ops = {cancel_other, take_data, count_end};
     for (int i = 0; i < 20; ++i) {
-        struct got other = {0};
+        struct got other = {.habits = GOT_PAUSE_IN_DATA}; /* so that it cannot end by itself first */
         ends = 0;
         got_start(&other, x->bench.client,
                   &(struct fetch_params){.upstream = x->upstream, .path = "/v2/big"});
