@@ -151,7 +151,7 @@ static struct fill *fill_new(struct fills *t, struct loop *loop, struct repo *re
 }
 
 struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo, const struct digest *digest,
-                              uint64_t expected_size, void (*changed)(void *arg), void *arg)
+                              uint64_t expected_size, bool may_read, void (*changed)(void *arg), void *arg)
 {
     struct fill_reader *r = mem_new(struct fill_reader);
     struct fill *f;
@@ -163,8 +163,10 @@ struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *r
     pthread_mutex_lock(&t->lock);
     HASH_FIND(hh, t->map, digest->s, strlen(digest->s), f);
     bool begins = !f;
-    if (begins)
+    if (begins) {
         f = fill_new(t, loop, repo, digest, expected_size);
+        f->may_read = may_read;
+    }
     fill_ref(f);
     r->fill = f;
     pthread_mutex_lock(&f->lock);

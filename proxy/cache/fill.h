@@ -43,9 +43,12 @@ enum fill_state {
 
 /* Joins the fill of that digest, or begins it by asking `repo`. `expected_size`: from a manifest, 0 if not known.
  * `changed` comes on `loop`, never from inside a call here, whenever fill_reader_* have something new to say that the
- * reader waits for: it waits after a join, and after fill_reader_wait. */
+ * reader waits for: it waits after a join, and after fill_reader_wait.
+ * `may_read`: `repo` is known to refer to the blob. Then bytes that another fill stored since the caller looked into the
+ * store are taken from there, so that nothing is downloaded twice; else the upstream's answer to this very request is
+ * the permission, and a caller that finds itself in the fill of another repository has to ask first. */
 struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo, const struct digest *digest,
-                              uint64_t expected_size, void (*changed)(void *arg), void *arg);
+                              uint64_t expected_size, bool may_read, void (*changed)(void *arg), void *arg);
 /* `changed` never comes after this. */
 void fill_leave(struct fill_reader *r);
 

@@ -28,6 +28,7 @@ struct fill {
     struct repo *repo;
     struct digest digest;
     uint64_t expected_size;
+    bool may_read; /* what the store has is for who asks */
 
     pthread_mutex_t lock; /* guards what readers on other loops look at: */
     enum fill_phase phase;

@@ -68,6 +68,7 @@ static void count(const char *family)
 /* ---- from upstream ---- */
 
 static void join_fill(struct ask *a);
+static void ask_permission(struct ask *a);
 
 static void on_busy_over(void *arg)
 {
@@ -130,7 +131,12 @@ static void on_fill_changed(void *arg)
 static void join_fill(struct ask *a)
 {
     ++a->joins;
-    a->reader = fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, on_fill_changed, a);
+    a->reader = fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
+    /* Begun under another name since we looked: its upstream's yes is not ours. */
+    if (!a->linked && strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0) {
+        fill_leave(steal_ptr(&a->reader));
+        ask_permission(a);
+    }
 }
 
 static void on_head(void *arg, uint64_t size, const struct err *err)
@@ -253,6 +259,12 @@ static void on_permission(void *arg, uint64_t size, const struct err *err)
     ask_unref(a);
 }
 
+static void ask_permission(struct ask *a)
+{
+    ++a->refs;
+    blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_permission, a);
+}
+
 static void on_stored(void *arg, struct blob *blob, const struct err *err)
 {
     struct ask *a = arg;
@@ -262,8 +274,7 @@ static void on_stored(void *arg, struct blob *blob, const struct err *err)
         blob_unref(blob);
     } else if (!a->linked && here) {
         blob_unref(blob);
-        ++a->refs;
-        blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_permission, a);
+        ask_permission(a);
     } else if (blob) {
         serve(a, blob);
     } else {
