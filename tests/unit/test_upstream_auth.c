@@ -695,13 +695,46 @@ static void test_urls_of_layers(void **state)
     got_free(&g);
 }
 
+/* The environment's proxy may be anywhere; what is asked for behind it may not. */
+static void test_proxy_of_the_environment(void **state)
+{
+    struct fixture *x = *state;
+    static const struct {
+        const char *url, *message; /* NULL: the proxy was asked */
+    } cases[] = {
+        {"http://registry.example", NULL},
+        {"http://8.8.8.8", NULL},
+        {"http://10.0.0.1", "up: host 10.0.0.1 is not public"},
+        {"http://169.254.169.254", "up: host 169.254.169.254 is not public"},
+        {"http://[::ffff:127.0.0.1]", "is not public"},
+        {"http://localhost", "up: host localhost is not public"},
+    };
+    static const uint8_t key[32];
+    cleanup_free char *proxy = mem_printf("http://127.0.0.1:%u", x->server->port);
+    (void)setenv("http_proxy", proxy, 1);
+    bench_close(&x->bench);
+    bench_open(&x->bench, &limits);
+    (void)unsetenv("http_proxy");
+    x->challenge[0] = '\0';
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        struct upstream *u = NULL;
+        struct got g = {0};
+        assert_int_equal(
+            upstream_new(&(struct upstream_config){.name = "up", .url = cases[i].url}, key, &u, NULL), 0);
+        got_run(&g, &x->bench, &(struct fetch_params){.upstream = u, .path = "/v2/x"});
+        cleanup_free char *front = mem_printf("GET %s/v2/x HTTP/1.1", cases[i].url);
+        assert_int_equal(server_count(x->server, front, NULL), cases[i].message ? 0 : 1);
+        assert_int_equal(g.failed, cases[i].message != NULL);
+        if (g.failed && (g.err.code != ERR_DENIED || !strstr(g.err.msg, cases[i].message)))
+            fail_msg("%s: %s", cases[i].url, g.err.msg);
+        got_free(&g);
+        upstream_unref(u);
+    }
+}
+
 int main(void)
 {
-    (void)unsetenv("http_proxy");
-    (void)unsetenv("https_proxy");
-    (void)unsetenv("HTTPS_PROXY");
-    (void)unsetenv("all_proxy");
-    (void)unsetenv("ALL_PROXY");
+    unset_proxies();
 #define with_server(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         with_server(test_bearer),
@@ -724,6 +757,7 @@ int main(void)
         with_server(test_redirects_that_are_refused),
         with_server(test_addresses_of_upstreams),
         with_server(test_urls_of_layers),
+        with_server(test_proxy_of_the_environment),
     };
     return cmocka_run_group_tests_name("upstream auth", tests, NULL, NULL);
 }

@@ -615,6 +615,7 @@ static void test_many_at_once(void **state)
 
 int main(void)
 {
+    unset_proxies();
 #define with_server(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         with_server(test_plain),

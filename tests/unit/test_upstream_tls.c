@@ -250,6 +250,7 @@ static void test_url_of_a_layer(void **state)
 
 int main(void)
 {
+    unset_proxies();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_certificates),   cmocka_unit_test(test_trust_is_not_shared),
         cmocka_unit_test(test_keep_alive),     cmocka_unit_test(test_never_down_to_http),

@@ -315,6 +315,15 @@ static inline void pump_for(struct loop *loop, uint64_t ms)
         loop_run_once(loop, 5);
 }
 
+/* The proxies of whoever runs the tests are not for these servers. */
+static inline void unset_proxies(void)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                                        "ALL_PROXY",  "no_proxy",    "NO_PROXY"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i)
+        (void)unsetenv(names[i]);
+}
+
 /* A loop, what its process shares, and a client. */
 struct bench {
     struct loop *loop;
