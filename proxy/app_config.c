@@ -16,15 +16,17 @@ static int add_upstream(struct registry_config *c, const struct options_upstream
         .password = u->password,
         .ca_file = u->ca,
         .realms = (const char *const *)u->realms,
-        .by_hand = u->url_given,
+        .by_hand = true,
         .private_addresses = u->private_addresses,
         .library_prefix = strcmp(u->name, "docker.io") == 0,
     };
-    /* Credentials for a known registry: its address is the known one. */
+    /* An entry without an address adds credentials to a known registry, else it names a host by hand. */
     for (size_t i = 0; !u->url_given && i < upstream_set_count(c->upstreams); ++i) {
         const struct upstream *known = upstream_set_at(c->upstreams, i);
-        if (strcmp(known->name, u->name) == 0)
+        if (strcmp(known->name, u->name) == 0 && !known->by_hand) {
             config.url = known->url;
+            config.by_hand = false;
+        }
     }
     if (upstream_new(&config, scope_key, &made, err) < 0)
         return err_wrap(err, "upstream %s", u->name);

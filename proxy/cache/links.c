@@ -244,15 +244,26 @@ void links_add_seen(struct links *l, struct repo *repo, const struct digest *dig
     put(l, repo, digest, size, clock_mono_ms() + ttl_ms, false);
 }
 
+/* Which other manifests list a blob is not kept in memory, so all links of the repository go; those that still hold are
+ * found in the state again. A withdrawal is rare, and a look at every link in memory takes milliseconds. */
+static void forget_repo(struct links *l, const struct repo *repo)
+{
+    for (unsigned s = 0; s < SHARDS; ++s) {
+        struct link *e, *next;
+        pthread_mutex_lock(&l->shard[s].lock);
+        DL_FOREACH_SAFE(l->shard[s].lru, e, next)
+        {
+            const char *key = strchr(e->key, ' ');
+            if (key && strcmp(key + 1, repo->key) == 0)
+                drop(l, s, e);
+        }
+        pthread_mutex_unlock(&l->shard[s].lock);
+    }
+}
+
 void links_drop(struct links *l, struct repo *repo, const struct digest *manifest)
 {
-    struct key k;
-    make_key(&k, repo, manifest);
-    pthread_mutex_lock(&l->shard[k.shard].lock);
-    struct link *e = find(l, &k);
-    if (e)
-        drop(l, k.shard, e);
-    pthread_mutex_unlock(&l->shard[k.shard].lock);
     struct state_repo r = repo_state(repo);
     l->env->state->ops->link_drop(l->env->state, &r, manifest);
+    forget_repo(l, repo);
 }

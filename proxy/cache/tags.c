@@ -417,3 +417,26 @@ void tags_get(struct tags *t, struct loop *loop, struct repo *repo, const char *
     }
     lookup_begin(lookup_new(t, loop, repo, tag, policy, lead, key));
 }
+
+int tags_refused(struct tags *t, const struct repo *repo, const char *reference, struct err *err)
+{
+    char key[1024];
+    int n = snprintf(key, sizeof key, "%s:%s", repo->key, reference), rc = 0;
+    assert(n > 0 && (size_t)n < sizeof key);
+    unsigned s = shard_of(key, (size_t)n);
+    pthread_mutex_lock(&t->shard[s].lock);
+    const struct tag *e = find(t, s, key, (size_t)n, false);
+    if (e && e->no && e->retry_ms > clock_mono_ms()) {
+        *err = *e->no;
+        rc = 1;
+    }
+    pthread_mutex_unlock(&t->shard[s].lock);
+    return rc;
+}
+
+void tags_refuse(struct tags *t, const struct repo *repo, const char *reference, const struct err *err,
+                 const struct tags_policy *policy)
+{
+    cleanup_free char *key = mem_printf("%s:%s", repo->key, reference);
+    remember_no(t, key, err, policy->missing_ms);
+}

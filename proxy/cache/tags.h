@@ -38,6 +38,10 @@ void tags_free(struct tags *t);
  * May start a look-up in the background (stale-while-revalidate). On a worker's loop. */
 int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *tag, const struct tags_policy *policy,
              struct tag_answer *ret, struct err *err);
+/* The same short memory for any other reference that the upstream refused ("@sha256:…"): 1 with err set, or 0. */
+int tags_refused(struct tags *t, const struct repo *repo, const char *reference, struct err *err);
+void tags_refuse(struct tags *t, const struct repo *repo, const char *reference, const struct err *err,
+                 const struct tags_policy *policy);
 /* The result is a struct tag_answer reference for fn. The policy is copied. */
 void tags_get(struct tags *t, struct loop *loop, struct repo *repo, const char *tag, const struct tags_policy *policy,
               flight_fn *fn, void *arg);

@@ -189,8 +189,11 @@ static void on_pinned_upstream(void *arg, void *result, const struct err *err)
         pull_pinned(p, result);
     } else {
         /* A no is the truth also for what we knew before; that an upstream is away is not. */
-        if (p->linked && (err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED))
+        bool no = err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
+        if (no && p->linked)
             links_drop(p->g->links, p->t->repo, &p->ref.digest);
+        if (no)
+            tags_refuse(p->g->tags, p->t->repo, p->ref.digest.s, err, &p->t->tags);
         pull_fail(p, err);
     }
     pull_unref(p);
@@ -198,6 +201,11 @@ static void on_pinned_upstream(void *arg, void *result, const struct err *err)
 
 static void ask_upstream(struct pull *p)
 {
+    struct err err;
+    if (tags_refused(p->g->tags, p->t->repo, p->ref.digest.s, &err)) {
+        pull_fail(p, &err);
+        return;
+    }
     ++p->refs;
     documents_fetch(p->g->documents, p->loop, p->t->repo, &p->ref.digest, NULL, DOCUMENT_MANIFEST, on_pinned_upstream, p);
 }
