@@ -46,20 +46,20 @@ static bool number_shape(struct slice s, bool *ret_real)
 
 /* Would the number be written as it stands here? *ret_mask: what to read instead, where jansson refuses to
  * read it. */
-static bool number_is_safe(struct slice s, bool real, const char **ret_mask)
+static bool number_is_safe(struct slice s, bool real, struct slice *ret_mask)
 {
     cleanup_free char *text = mem_strndup(s.p, s.len);
-    *ret_mask = NULL;
+    *ret_mask = (struct slice){NULL, 0};
     errno = 0;
     if (!real) {
         long long v = strtoll(text, NULL, 10);
         if (errno == ERANGE)
-            *ret_mask = v < 0 ? "-9223372036854775807" : "9223372036854775807";
+            *ret_mask = v < 0 ? SLICE_LIT("-9223372036854775807") : SLICE_LIT("9223372036854775807");
         return v >= -(1LL << 53) && v <= 1LL << 53 && strcmp(text, "-0") != 0;
     }
     double v = strtod(text, NULL);
     if (!isfinite(v)) {
-        *ret_mask = "1.5"; /* any real: it is not going to be written */
+        *ret_mask = SLICE_LIT("1.5"); /* any real: it is not going to be written */
         return false;
     }
     cleanup_json json_t *j = json_real(v);
@@ -90,14 +90,14 @@ static char *scan_numbers(const char *p, size_t len, bool *ret_unsafe)
             ++end;
         struct slice number = {p + i, end - i};
         bool real = false;
-        const char *mask = NULL;
+        struct slice mask = {NULL, 0};
         if (number_shape(number, &real) && !number_is_safe(number, real, &mask))
             *ret_unsafe = true;
-        if (mask) {
+        if (mask.len) {
             if (!copy)
                 copy = mem_dup(p, len);
             memset(copy + i, ' ', number.len);
-            memcpy(copy + i, mask, strlen(mask));
+            memcpy(copy + i, mask.p, mask.len);
         }
         i = end;
     }

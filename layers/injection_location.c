@@ -114,7 +114,7 @@ static int inflate_all(const struct buf *in, struct buf *ret, struct err *err)
 
 int injection_layer_decode(const struct injection_layer *layer, size_t max, struct buf *ret, struct err *err)
 {
-    enum layer_location kind;
+    enum layer_location kind = LAYER_FILE;
     if (injection_layer_location(layer, &kind, err) < 0)
         return -1;
     if (kind != LAYER_DATA && kind != LAYER_GZIP)

@@ -16,6 +16,7 @@ struct outcome {
     struct digest source; /* the key */
     struct digest target; /* the source, if it stayed */
     uint64_t target_size;
+    struct outcome *next; /* all of them, to free them by */
     UT_hash_handle hh;
 };
 
@@ -24,7 +25,8 @@ struct layout {
     const char *out; /* where new blobs go */
     char *fallback_name;
     struct injection *inj;
-    struct outcome *outcomes;
+    struct outcome *outcomes; /* the table */
+    struct outcome *all;
     bool layer_ready[INJECTION_LAYERS_MAX]; /* verified, and among the blobs */
 };
 
@@ -197,6 +199,8 @@ static int rewrite_node(struct layout *lt, const struct descriptor *d, const cha
     o->source = ret->source;
     o->target = ret->target;
     o->target_size = ret->target_size;
+    o->next = lt->all;
+    lt->all = o;
     HASH_ADD_STR(lt->outcomes, source.s, o);
     return 0;
 }
@@ -273,9 +277,10 @@ int layout_inject(const struct layout_options *options, struct injection *inj, s
     int rc = options->out ? make_folders(options->out, err) : 0;
     if (rc == 0)
         rc = rewrite_layout(&lt, err);
-    struct outcome *o, *next;
-    HASH_ITER (hh, lt.outcomes, o, next) {
-        HASH_DEL(lt.outcomes, o);
+    HASH_CLEAR(hh, lt.outcomes);
+    while (lt.all) {
+        struct outcome *o = lt.all;
+        lt.all = o->next;
         free(o);
     }
     free(lt.fallback_name);

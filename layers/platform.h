@@ -11,7 +11,7 @@
 #include "common/str.h"
 
 #define PLATFORM_PART_MAX 32 /* with the NUL */
-#define PLATFORM_STR_MAX  (3 * PLATFORM_PART_MAX)
+#define PLATFORM_STR_MAX  ((size_t)3 * PLATFORM_PART_MAX)
 
 struct platform {
     char os[PLATFORM_PART_MAX];

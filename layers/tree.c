@@ -139,31 +139,29 @@ struct inode {
 /* The first path of a file, in the order of the archive, is the file; the others are links to it. */
 static void tree_find_links(struct tree *t)
 {
-    struct inode *inodes = NULL, *inode, *next;
+    /* Zeroed: the keys' padding is hashed too. */
+    cleanup_free struct inode *pool = mem_zalloc((t->count + 1) * sizeof *pool);
+    struct inode *inodes = NULL, *next = pool;
     for (size_t i = 0; i < t->count; ++i) {
         struct tree_entry *e = &t->entries[i];
         if (!S_ISREG(e->st.st_mode))
             continue;
         if (e->st.st_nlink > 1) {
-            inode = mem_new(struct inode); /* zeroed: the key's padding is hashed too */
-            inode->key.dev = e->st.st_dev;
-            inode->key.ino = e->st.st_ino;
             struct inode *first = NULL;
-            HASH_FIND(hh, inodes, &inode->key, sizeof inode->key, first);
+            next->key.dev = e->st.st_dev;
+            next->key.ino = e->st.st_ino;
+            HASH_FIND(hh, inodes, &next->key, sizeof next->key, first);
             if (first) {
                 e->link_path = first->path;
-                free(inode);
                 continue;
             }
-            inode->path = e->path;
-            HASH_ADD(hh, inodes, key, sizeof inode->key, inode);
+            next->path = e->path;
+            HASH_ADD(hh, inodes, key, sizeof next->key, next);
+            ++next;
         }
         t->bytes += (uint64_t)e->st.st_size;
     }
-    HASH_ITER (hh, inodes, inode, next) {
-        HASH_DEL(inodes, inode);
-        free(inode);
-    }
+    HASH_CLEAR(hh, inodes);
 }
 
 struct tree *tree_read(const char *dir, bool devices, struct err *err)
