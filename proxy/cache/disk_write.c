@@ -24,7 +24,8 @@ static int rename_to_blob(struct disk *d, const char *from, const char *to, cons
                           bool *ret_there, struct err *err)
 {
     int rc = fs_rename_new(from, to, ret_there, err);
-    if (rc == 0 || !err || err->code != ERR_NOT_FOUND || access(folder, F_OK) == 0)
+    /* Another may have made it since: so try again even if it is there by now. */
+    if (rc == 0 || err->code != ERR_NOT_FOUND)
         return rc;
     cleanup_free char *above = mem_printf("%s/blobs/%.6s", d->dir, strstr(to, "/blobs/") + 7);
     if (fs_mkdirs(folder, 0750, err) < 0 || fs_sync_dir(above, err) < 0)

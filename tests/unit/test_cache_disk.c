@@ -677,6 +677,15 @@ static void test_table(void **state)
 
 /* ---- room ---- */
 
+/* Served by the janitor, and so behind all that it was doing: with 0 bytes, a way to wait for that. */
+static void make_room(struct fixture *f, uint64_t bytes, enum err_code expected)
+{
+    struct answer a = {0};
+    f->s->ops->make_room(f->s, f->loop, bytes, on_done, &a);
+    wait_for(f, &a);
+    assert_int_equal(a.err.code, expected);
+}
+
 static void test_eviction_by_age(void **state)
 {
     struct fixture *f = *state;
@@ -696,9 +705,13 @@ static void test_eviction_by_age(void **state)
     EVENTUALLY(atomic_load(&f->s->blobs) == 100);
     atomic_store(&f->s->limit, 500000);
     (void)put_n(f, 1000, 10000, NULL); /* the 101st wakes the janitor: down to 475,000 bytes */
-    EVENTUALLY(atomic_load(&f->s->bytes) <= 475000);
-    assert_in_range(atomic_load(&f->s->bytes), 465000, 475000);
-    assert_int_equal(atomic_load(&f->s->evicted_blobs), 101 - atomic_load(&f->s->blobs));
+    /* Had it come by before the put, that one is on top of the 475,000. */
+    EVENTUALLY(atomic_load(&f->s->bytes) <= 485000);
+    make_room(f, 0, ERR_NONE);
+    uint64_t left = atomic_load(&f->s->blobs);
+    assert_in_range(atomic_load(&f->s->bytes), 465000, 485000);
+    assert_int_equal(atomic_load(&f->s->bytes), left * 10000);
+    assert_int_equal(atomic_load(&f->s->evicted_blobs), 101 - left);
     assert_true(has(f, d[99]) && has(f, d[97]));
     assert_false(has(f, d[96]));
     for (unsigned i = 0; i < 40; ++i)
@@ -712,15 +725,7 @@ static void test_eviction_by_age(void **state)
     assert_true(has(f, d[98]));
     f->s->ops->pin(f->s, &d[99], false);
     reopen(f);
-    EVENTUALLY(atomic_load(&f->s->blobs) == 47);
-}
-
-static void make_room(struct fixture *f, uint64_t bytes, enum err_code expected)
-{
-    struct answer a = {0};
-    f->s->ops->make_room(f->s, f->loop, bytes, on_done, &a);
-    wait_for(f, &a);
-    assert_int_equal(a.err.code, expected);
+    EVENTUALLY(atomic_load(&f->s->blobs) == left);
 }
 
 static void test_make_room(void **state)
@@ -759,8 +764,9 @@ static void test_partials_count(void **state)
     reopen(f);
     EVENTUALLY(atomic_load(&f->s->blobs) == 10);
     atomic_store(&f->s->limit, 100000);
-    (void)put_n(f, 11, 10000, NULL); /* 110,000 and 60,000 are down to 95,000 */
-    EVENTUALLY(atomic_load(&f->s->bytes) <= 35000);
+    (void)put_n(f, 11, 10000,
+                NULL); /* 60,000 of them are the partial's: so 35,000 stay, or 40,000 as above */
+    EVENTUALLY(atomic_load(&f->s->bytes) <= 40000);
     assert_int_equal(files_in(f, "partial"), 1);
 }
 
@@ -831,6 +837,7 @@ static void test_many(void **state)
             break;
         (void)usleep(200);
     }
+    make_room(f, 0, ERR_NONE);
     left = atomic_load(&f->s->blobs);
     most = most > before ? most - before : 0;
     print_message("%u blobs counted and half of them evicted in %u ms; %zu KiB more memory\n", count,
@@ -913,6 +920,26 @@ static void test_threads(void **state)
     uint64_t bytes = atomic_load(&f->s->bytes), blobs = atomic_load(&f->s->blobs);
     assert_int_equal(bytes, blobs * 2000);
     assert_true(blobs <= 12);
+}
+
+/* Many blobs come at once into a store without folders: each makes its folder, or finds that another just
+ * did. */
+static void test_first_blobs_at_once(void **state)
+{
+    struct fixture *f = *state;
+    static struct answer a[2000];
+    char text[16];
+    memset(a, 0, sizeof a);
+    for (unsigned i = 0; i < 2000; ++i) {
+        size_t len = (size_t)snprintf(text, sizeof text, "%u", i);
+        struct digest d = digest_of(text, len);
+        f->s->ops->put(f->s, f->loop, &d, text, len, on_done, &a[i]);
+    }
+    for (unsigned i = 0; i < 2000; ++i) {
+        wait_for(f, &a[i]);
+        assert_string_equal(a[i].err.msg, "");
+    }
+    EVENTUALLY(atomic_load(&f->s->blobs) == 2000);
 }
 
 static void test_check(void **state)
@@ -1137,6 +1164,7 @@ int main(void)
         T(test_many),
         T(test_count_is_exact),
         T(test_threads),
+        T(test_first_blobs_at_once),
         T(test_check),
         T(test_no_permission),
         cmocka_unit_test(test_full_disk),
