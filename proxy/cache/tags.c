@@ -338,7 +338,7 @@ static void on_state(void *arg, const struct state_tag *tag, const struct err *e
         /* A time before the machine was up does not fit the monotonic clock; the unsigned difference still does. */
         k->was_checked_ms = now - age_ms;
         remember(k->t, k->key, &k->was, k->was_checked_ms);
-        if (age >= 0 && age_ms <= k->policy.fresh_ms) {
+        if (age >= 0 && age_ms < k->policy.fresh_ms) {
             struct digest was = k->was;
             lookup_end(k, &was, false, NULL);
             return;
@@ -382,10 +382,10 @@ int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *t
     if (e && digest_is_set(&e->digest)) {
         uint64_t age = now - e->checked_ms;
         bool away = e->retry_ms > now && age <= policy->offline_ms;
-        revalidate = age > policy->fresh_ms && !away && policy->stale_while_revalidate && age <= policy->stale_ms;
-        if (age <= policy->fresh_ms || away || revalidate) {
+        revalidate = age >= policy->fresh_ms && !away && policy->stale_while_revalidate && age <= policy->stale_ms;
+        if (age < policy->fresh_ms || away || revalidate) {
             ret->digest = e->digest;
-            ret->stale = age > policy->fresh_ms;
+            ret->stale = age >= policy->fresh_ms;
             rc = 1;
         }
     } else if (e && e->no && e->retry_ms > now) {
