@@ -24,7 +24,7 @@ struct digest {
 int digest_parse(struct slice text, struct digest *ret, struct err *err);
 bool digest_is_set(const struct digest *d);
 bool digest_eq(const struct digest *a, const struct digest *b);
-const char *digest_hex(const struct digest *d);     /* behind the colon; borrowed */
+const char *digest_hex(const struct digest *d);        /* behind the colon; borrowed */
 struct slice digest_algorithm(const struct digest *d); /* "sha256"; borrowed */
 /* SHA-256 of bytes in memory. */
 struct digest digest_of(const void *p, size_t len);

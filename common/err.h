@@ -8,8 +8,9 @@
  *     return err_set(err, ERR_UPSTREAM, "%s: token endpoint answered %ld", name, status);
  *
  * wrapped on the way up (err_wrap puts what was being done in front), and printed once, by who gives up.
- * `err` may be NULL where the caller does not care. A struct err is plain data: copy it freely, between threads too.
- * Messages are for users: they name the image, the file, the upstream, and what to do next; never a credential.
+ * `err` may be NULL where the caller does not care. A struct err is plain data: copy it freely, between
+ * threads too. Messages are for users: they name the image, the file, the upstream, and what to do next;
+ * never a credential.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,7 +50,8 @@ struct err {
 
 /* Sets *err and returns -1. */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/* As err_set, with ": " and the text of errno_value at the end. ENOSPC and EDQUOT turn ERR_IO into ERR_NO_SPACE. */
+/* As err_set, with ": " and the text of errno_value at the end. ENOSPC and EDQUOT turn ERR_IO into
+ * ERR_NO_SPACE. */
 int err_set_errno(struct err *err, enum err_code code, int errno_value, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Puts "<text>: " in front of the message that is there, keeps the code, returns -1. */

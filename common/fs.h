@@ -22,15 +22,17 @@ int fs_sync_dir(const char *path, struct err *err);
 int fs_write_all(int fd, const void *p, size_t len, const char *path, struct err *err);
 /* Reads until `len` bytes or the end of the file; returns the bytes read, or -1 with errno set. */
 ssize_t fs_pread_all(int fd, void *p, size_t len, uint64_t offset);
-/* Replaces the file as a whole, or leaves the old one: write beside it, fdatasync, rename, fsync of the folder. */
+/* Replaces the file as a whole, or leaves the old one: write beside it, fdatasync, rename, fsync of the
+ * folder. */
 int fs_write_file(const char *path, const void *p, size_t len, mode_t mode, struct err *err);
 /* Appends the whole file to `ret`. ERR_SIZE_INVALID past max_bytes; ERR_NOT_FOUND if there is none. */
 int fs_read_file(const char *path, size_t max_bytes, struct buf *ret, struct err *err);
-/* Gives a file its final name, keeping a file that has it already: *ret_there says so, and `from` is removed then.
- * The target never is half there. The folder is not synced. */
+/* Gives a file its final name, keeping a file that has it already: *ret_there says so, and `from` is removed
+ * then. The target never is half there. The folder is not synced. */
 int fs_rename_new(const char *from, const char *to, bool *ret_there, struct err *err);
-/* Takes the lock file `path` (flock; its text is the owner's pid) until *ret_fd is closed or the process ends, however
- * it ends. ERR_OVERLOADED naming the pid that has it; `what` says in the message what is in use: "/var/lib/rac". */
+/* Takes the lock file `path` (flock; its text is the owner's pid) until *ret_fd is closed or the process
+ * ends, however it ends. ERR_OVERLOADED naming the pid that has it; `what` says in the message what is in
+ * use: "/var/lib/rac". */
 int fs_lock(const char *path, const char *what, int *ret_fd, struct err *err);
 /* Total bytes of the file system that `path` is on, and those an unprivileged process may still write. */
 int fs_space(const char *path, uint64_t *ret_total, uint64_t *ret_free, struct err *err);

@@ -32,7 +32,8 @@ static bool too_deep(const char *p, size_t len)
 json_t *json_parse(const void *p, size_t len, size_t max_bytes, struct err *err)
 {
     if (len > max_bytes) {
-        (void)err_set(err, ERR_SIZE_INVALID, "JSON document of %zu bytes is over the limit of %zu", len, max_bytes);
+        (void)err_set(err, ERR_SIZE_INVALID, "JSON document of %zu bytes is over the limit of %zu", len,
+                      max_bytes);
         return NULL;
     }
     if (too_deep(p, len)) {
@@ -101,8 +102,14 @@ static void canonical_string(struct buf *b, const char *s, size_t len)
     (void)buf_add(b, "\"", 1);
     for (size_t i = 0; i < len; ++i) {
         unsigned char c = (unsigned char)s[i];
-        const char *two = c == '"' ? "\\\"" : c == '\\' ? "\\\\" : c == '\b' ? "\\b" : c == '\t' ? "\\t"
-                          : c == '\n' ? "\\n" : c == '\f' ? "\\f" : c == '\r' ? "\\r" : NULL;
+        const char *two = c == '"'    ? "\\\""
+                          : c == '\\' ? "\\\\"
+                          : c == '\b' ? "\\b"
+                          : c == '\t' ? "\\t"
+                          : c == '\n' ? "\\n"
+                          : c == '\f' ? "\\f"
+                          : c == '\r' ? "\\r"
+                                      : NULL;
         if (two)
             (void)buf_add_str(b, two);
         else if (c < 0x20)
@@ -121,7 +128,7 @@ static void canonical_value(struct buf *b, const json_t *j)
         cleanup_free const char **keys = mem_alloc(n * sizeof *keys);
         const char *key;
         json_t *value;
-        json_object_foreach((json_t *)j, key, value)
+        json_object_foreach ((json_t *)j, key, value)
             keys[i++] = key;
         qsort(keys, n, sizeof *keys, compare_utf16);
         (void)buf_add(b, "{", 1);
@@ -186,12 +193,12 @@ bool json_has_unsafe_number(const json_t *j)
     case JSON_INTEGER:
         return json_integer_value(j) > (json_int_t)1 << 53 || json_integer_value(j) < -((json_int_t)1 << 53);
     case JSON_OBJECT:
-        json_object_foreach((json_t *)j, key, value)
+        json_object_foreach ((json_t *)j, key, value)
             if (json_has_unsafe_number(value))
                 return true;
         return false;
     case JSON_ARRAY:
-        json_array_foreach((json_t *)j, i, value)
+        json_array_foreach ((json_t *)j, i, value)
             if (json_has_unsafe_number(value))
                 return true;
         return false;

@@ -24,7 +24,8 @@ static struct {
     struct buf waiting; /* lines for the writer; swapped out whole */
     uint64_t dropped_since;
     _Atomic uint64_t dropped;
-} logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .fd = 2, .level = LOG_LEVEL_INFO};
+} logger = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .fd = 2, .level = LOG_LEVEL_INFO};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
@@ -181,7 +182,8 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
         if (logger.dropped_since) {
             struct log_field lost[] = {F_U("lines", logger.dropped_since), {0}};
             logger.dropped_since = 0;
-            format_line(&logger.waiting, LOG_LEVEL_WARN, "log lines dropped: the reader of our log is too slow", lost);
+            format_line(&logger.waiting, LOG_LEVEL_WARN,
+                        "log lines dropped: the reader of our log is too slow", lost);
         }
         bool idle = logger.waiting.len == 0;
         (void)buf_add(&logger.waiting, line.p, line.len);

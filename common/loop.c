@@ -191,8 +191,8 @@ static void heap_down(struct loop *loop, uint32_t at, struct loop_timer *t)
     heap_place(loop, at, t);
 }
 
-/* The descriptor is only ever moved to an earlier time here; after a cancel it may fire once for nothing, which is
- * cheaper than a system call for every watchdog that was not needed. */
+/* The descriptor is only ever moved to an earlier time here; after a cancel it may fire once for nothing,
+ * which is cheaper than a system call for every watchdog that was not needed. */
 static void set_timer_fd(struct loop *loop)
 {
     if (loop->heap_len == 0)
@@ -201,7 +201,8 @@ static void set_timer_fd(struct loop *loop)
     if (loop->timer_fd_due_us && loop->timer_fd_due_us <= due)
         return;
     loop->timer_fd_due_us = due;
-    struct itimerspec its = {.it_value = {.tv_sec = (time_t)(due / 1000000), .tv_nsec = (long)(due % 1000000) * 1000}};
+    struct itimerspec its = {
+        .it_value = {.tv_sec = (time_t)(due / 1000000), .tv_nsec = (long)(due % 1000000) * 1000}};
     int rc = timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
     assert(rc == 0);
 }

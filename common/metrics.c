@@ -14,9 +14,9 @@
 enum metric_type { COUNTER, GAUGE, HISTOGRAM };
 
 /* Upper bounds in microseconds: from a warm manifest to a stalled upstream. */
-static const uint64_t buckets_us[] = {100,    250,     500,     1000,    2500,    5000,     10000,   25000,
-                                      50000,  100000,  250000,  500000,  1000000, 2500000,  5000000, 10000000,
-                                      30000000, 60000000};
+static const uint64_t buckets_us[] = {100,     250,     500,     1000,     2500,     5000,
+                                      10000,   25000,   50000,   100000,   250000,   500000,
+                                      1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
 #define BUCKETS (sizeof buckets_us / sizeof buckets_us[0])
 
 struct metric {
@@ -35,48 +35,84 @@ static struct family {
     unsigned count;
 } families[] = {
     {.name = "rac_requests_total", .type = COUNTER, .help = "Requests answered, by route and status."},
-    {.name = "rac_request_seconds", .type = HISTOGRAM, .help = "Time from a request's head to the end of its answer, by route."},
+    {.name = "rac_request_seconds",
+     .type = HISTOGRAM,
+     .help = "Time from a request's head to the end of its answer, by route."},
     {.name = "rac_response_bytes_total", .type = COUNTER, .help = "Body bytes sent to clients, by route."},
-    {.name = "rac_responses_aborted_total", .type = COUNTER, .help = "Answers that did not end: client gone, or aborted by us."},
+    {.name = "rac_responses_aborted_total",
+     .type = COUNTER,
+     .help = "Answers that did not end: client gone, or aborted by us."},
     {.name = "rac_connections_accepted_total", .type = COUNTER, .help = "Connections accepted."},
     {.name = "rac_connections_open", .type = GAUGE, .help = "Connections open now."},
     {.name = "rac_requests_open", .type = GAUGE, .help = "Requests being answered now."},
-    {.name = "rac_slow_readers_cut_total", .type = COUNTER, .help = "Readers cut off because they took nothing for slow-reader-timeout."},
+    {.name = "rac_slow_readers_cut_total",
+     .type = COUNTER,
+     .help = "Readers cut off because they took nothing for slow-reader-timeout."},
     {.name = "rac_clients_vanished_total", .type = COUNTER, .help = "Clients that left while they waited."},
-    {.name = "rac_cache_hits_total", .type = COUNTER, .help = "Answers that needed no upstream, by kind (tag, manifest, blob)."},
+    {.name = "rac_cache_hits_total",
+     .type = COUNTER,
+     .help = "Answers that needed no upstream, by kind (tag, manifest, blob)."},
     {.name = "rac_cache_misses_total", .type = COUNTER, .help = "Answers that needed an upstream, by kind."},
-    {.name = "rac_cache_stale_total", .type = COUNTER, .help = "Tags answered from what was last known, by reason."},
+    {.name = "rac_cache_stale_total",
+     .type = COUNTER,
+     .help = "Tags answered from what was last known, by reason."},
     {.name = "rac_cache_bytes", .type = GAUGE, .help = "Bytes of blobs on disk."},
     {.name = "rac_cache_blobs", .type = GAUGE, .help = "Blobs on disk."},
     {.name = "rac_cache_limit_bytes", .type = GAUGE, .help = "Size limit of the blobs on disk."},
-    {.name = "rac_cache_evicted_blobs_total", .type = COUNTER, .help = "Blobs evicted to stay under the limit."},
-    {.name = "rac_cache_evicted_bytes_total", .type = COUNTER, .help = "Bytes evicted to stay under the limit."},
-    {.name = "rac_cache_quarantined_total", .type = COUNTER, .help = "Stored blobs found damaged and set aside."},
+    {.name = "rac_cache_evicted_blobs_total",
+     .type = COUNTER,
+     .help = "Blobs evicted to stay under the limit."},
+    {.name = "rac_cache_evicted_bytes_total",
+     .type = COUNTER,
+     .help = "Bytes evicted to stay under the limit."},
+    {.name = "rac_cache_quarantined_total",
+     .type = COUNTER,
+     .help = "Stored blobs found damaged and set aside."},
     {.name = "rac_documents_bytes", .type = GAUGE, .help = "Bytes of manifests and configs kept in memory."},
     {.name = "rac_fills_total", .type = COUNTER, .help = "Blob downloads ended, by result."},
     {.name = "rac_fills_in_flight", .type = GAUGE, .help = "Blob downloads under way."},
     {.name = "rac_fill_bytes_total", .type = COUNTER, .help = "Bytes of blobs that came from upstreams."},
-    {.name = "rac_fill_resumes_total", .type = COUNTER, .help = "Times a download was taken up again with Range."},
-    {.name = "rac_fill_readers_joined_total", .type = COUNTER, .help = "Readers that joined a download that was under way."},
-    {.name = "rac_lookups_joined_total", .type = COUNTER, .help = "Look-ups that joined one that was under way, by kind."},
+    {.name = "rac_fill_resumes_total",
+     .type = COUNTER,
+     .help = "Times a download was taken up again with Range."},
+    {.name = "rac_fill_readers_joined_total",
+     .type = COUNTER,
+     .help = "Readers that joined a download that was under way."},
+    {.name = "rac_lookups_joined_total",
+     .type = COUNTER,
+     .help = "Look-ups that joined one that was under way, by kind."},
     {.name = "rac_upstream_requests_total", .type = COUNTER, .help = "Requests to upstreams."},
     {.name = "rac_upstream_errors_total", .type = COUNTER, .help = "Requests to upstreams that failed."},
     {.name = "rac_upstream_bytes_total", .type = COUNTER, .help = "Body bytes received from upstreams."},
     {.name = "rac_upstream_token_requests_total", .type = COUNTER, .help = "Requests to token servers."},
-    {.name = "rac_upstream_head_seconds_total", .type = COUNTER, .help = "Time spent waiting for the heads of upstream answers."},
-    {.name = "rac_injections_total", .type = COUNTER, .help = "Manifests rewritten, by result (made, reused, remade)."},
+    {.name = "rac_upstream_head_seconds_total",
+     .type = COUNTER,
+     .help = "Time spent waiting for the heads of upstream answers."},
+    {.name = "rac_injections_total",
+     .type = COUNTER,
+     .help = "Manifests rewritten, by result (made, reused, remade)."},
     {.name = "rac_injection_skipped_total", .type = COUNTER, .help = "Manifests left unchanged, by reason."},
     {.name = "rac_injection_layers_total", .type = COUNTER, .help = "Injected layers verified, by result."},
     {.name = "rac_state_reads_total", .type = COUNTER, .help = "Reads of the state store."},
     {.name = "rac_state_writes_total", .type = COUNTER, .help = "Writes to the state store."},
-    {.name = "rac_state_errors_total", .type = COUNTER, .help = "Reads and writes of the state store that failed."},
-    {.name = "rac_state_read_seconds_total", .type = COUNTER, .help = "Time spent in reads of the state store."},
-    {.name = "rac_state_write_seconds_total", .type = COUNTER, .help = "Time spent in writes to the state store."},
+    {.name = "rac_state_errors_total",
+     .type = COUNTER,
+     .help = "Reads and writes of the state store that failed."},
+    {.name = "rac_state_read_seconds_total",
+     .type = COUNTER,
+     .help = "Time spent in reads of the state store."},
+    {.name = "rac_state_write_seconds_total",
+     .type = COUNTER,
+     .help = "Time spent in writes to the state store."},
     {.name = "rac_state_writes_waiting", .type = GAUGE, .help = "Writes that wait for the state store."},
     {.name = "rac_jobs_waiting", .type = GAUGE, .help = "Blocking jobs that wait for a thread."},
-    {.name = "rac_loop_lag_seconds", .type = GAUGE, .help = "Duration of the last turn of each worker's loop."},
+    {.name = "rac_loop_lag_seconds",
+     .type = GAUGE,
+     .help = "Duration of the last turn of each worker's loop."},
     {.name = "rac_memory_bytes", .type = GAUGE, .help = "Resident memory of the process."},
-    {.name = "rac_log_lines_dropped_total", .type = COUNTER, .help = "Log lines dropped because nobody read them."},
+    {.name = "rac_log_lines_dropped_total",
+     .type = COUNTER,
+     .help = "Log lines dropped because nobody read them."},
     {.name = "rac_reloads_total", .type = COUNTER, .help = "Reloads of the configuration, by result."},
     {.name = "rac_start_time_seconds", .type = GAUGE, .help = "Start of the process, seconds since 1970."},
 };
@@ -192,11 +228,12 @@ static void format_histogram(struct buf *out, const char *name, const struct met
                          (double)buckets_us[i] / 1e6, sum);
     }
     uint64_t count = metric_value(m);
-    (void)buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, m->labels, comma, count < sum ? sum : count);
+    (void)buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %" PRIu64 "\n", name, m->labels, comma,
+                     count < sum ? sum : count);
     const char *open = m->labels[0] ? "{" : "", *close = m->labels[0] ? "}" : "";
     (void)buf_printf(out, "%s_sum%s%s%s %.6f\n%s_count%s%s%s %" PRIu64 "\n", name, open, m->labels, close,
-                     (double)atomic_load_explicit(&m->sum_us, memory_order_relaxed) / 1e6, name, open, m->labels, close,
-                     count < sum ? sum : count);
+                     (double)atomic_load_explicit(&m->sum_us, memory_order_relaxed) / 1e6, name, open,
+                     m->labels, close, count < sum ? sum : count);
 }
 
 static const char *const type_names[] = {"counter", "gauge", "histogram"};
@@ -230,5 +267,6 @@ void metrics_format(struct buf *out)
 void metrics_format_doc(struct buf *out)
 {
     for (size_t i = 0; i < FAMILIES; ++i)
-        (void)buf_printf(out, "| `%s` | %s | %s |\n", families[i].name, type_names[families[i].type], families[i].help);
+        (void)buf_printf(out, "| `%s` | %s | %s |\n", families[i].name, type_names[families[i].type],
+                         families[i].help);
 }

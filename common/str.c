@@ -160,7 +160,8 @@ static size_t utf8_len(const unsigned char *p, size_t left)
     }
     if (p[0] >= 0xf0 && p[0] <= 0xf4) {
         unsigned lo = p[0] == 0xf0 ? 0x90 : 0x80, hi = p[0] == 0xf4 ? 0x8f : 0xbf;
-        return left >= 4 && p[1] >= lo && p[1] <= hi && (p[2] & 0xc0) == 0x80 && (p[3] & 0xc0) == 0x80 ? 4 : 0;
+        return left >= 4 && p[1] >= lo && p[1] <= hi && (p[2] & 0xc0) == 0x80 && (p[3] & 0xc0) == 0x80 ? 4
+                                                                                                       : 0;
     }
     return 0;
 }
@@ -198,7 +199,8 @@ bool buf_add_url_escaped(struct buf *b, struct slice s)
     bool ok = true;
     for (size_t i = 0; i < s.len; ++i) {
         unsigned char c = (unsigned char)s.p[i];
-        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("-._~", c)))
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            (c && strchr("-._~", c)))
             ok = buf_add(b, &s.p[i], 1);
         else
             ok = buf_printf(b, "%%%02X", c);
@@ -249,10 +251,21 @@ bool str_parse_size(const char *s, uint64_t *ret_bytes, bool *ret_percent)
     static const struct {
         const char *name;
         double factor;
-    } units[] = {{"", 1},          {"B", 1},           {"KiB", 1024.0},    {"MiB", 1048576.0},
-                 {"K", 1024.0},    {"M", 1048576.0},   {"G", 1073741824.0}, {"T", 1099511627776.0},
-                 {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"kB", 1e3}, {"KB", 1e3},
-                 {"MB", 1e6},      {"GB", 1e9},        {"TB", 1e12}};
+    } units[] = {{"", 1},
+                 {"B", 1},
+                 {"KiB", 1024.0},
+                 {"MiB", 1048576.0},
+                 {"K", 1024.0},
+                 {"M", 1048576.0},
+                 {"G", 1073741824.0},
+                 {"T", 1099511627776.0},
+                 {"GiB", 1073741824.0},
+                 {"TiB", 1099511627776.0},
+                 {"kB", 1e3},
+                 {"KB", 1e3},
+                 {"MB", 1e6},
+                 {"GB", 1e9},
+                 {"TB", 1e12}};
     double v;
     if (!parse_leading_number(&s, &v))
         return false;

@@ -2,8 +2,8 @@
 #ifndef RAC_COMMON_STR_H
 #define RAC_COMMON_STR_H
 /*
- * slice: bytes that belong to somebody else, not NUL-terminated. buf: bytes that grow, up to a limit given at birth,
- * always NUL-terminated behind the last byte.
+ * slice: bytes that belong to somebody else, not NUL-terminated. buf: bytes that grow, up to a limit given at
+ * birth, always NUL-terminated behind the last byte.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,8 +34,8 @@ bool slice_starts_with(struct slice s, const char *prefix);
 bool slice_ends_with(struct slice s, const char *suffix);
 bool slice_ieq_str(struct slice a, const char *s); /* ASCII case ignored */
 struct slice slice_trim(struct slice s);           /* spaces and tabs at both ends */
-/* Cuts *rest at the first `sep`: returns what stands before it, *rest becomes what stands behind; without a `sep`
- * returns all of it and *rest becomes {NULL, 0}. */
+/* Cuts *rest at the first `sep`: returns what stands before it, *rest becomes what stands behind; without a
+ * `sep` returns all of it and *rest becomes {NULL, 0}. */
 struct slice slice_cut(struct slice *rest, char sep);
 /* Decimal digits only, no sign, no space; false on anything else, on an empty slice and past `max`. */
 bool slice_to_u64(struct slice s, uint64_t max, uint64_t *ret_value);
@@ -64,7 +64,8 @@ bool buf_add_url_escaped(struct buf *b, struct slice s);
 
 /* Shell-like match of a whole string: `*` matches any run of characters, '/' too; nothing else is special. */
 bool str_glob_match(const char *pattern, const char *s);
-/* "10 GiB", "512MiB", "1048576", "80%": ret_percent is set for the last form. Units: B, KiB, MiB, GiB, TiB, and kB, MB, GB, TB. */
+/* "10 GiB", "512MiB", "1048576", "80%": ret_percent is set for the last form. Units: B, KiB, MiB, GiB, TiB,
+ * and kB, MB, GB, TB. */
 bool str_parse_size(const char *s, uint64_t *ret_bytes, bool *ret_percent);
 /* "500ms", "10s", "5m", "24h", "7d", a bare number is seconds. */
 bool str_parse_duration(const char *s, uint64_t *ret_ms);

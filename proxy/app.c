@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "common/clock.h"
@@ -51,8 +52,8 @@ static void worker_begin(struct loop *loop, void *arg)
     loop_set_data(loop, w);
 }
 
-/* No request is left. What still goes on for nobody (a fill, a look-up) is told to end, and its last answers are waited
- * for, so that everything is closed in order and what a fill has got stays for the next start. */
+/* No request is left. What still goes on for nobody (a fill, a look-up) is told to end, and its last answers
+ * are waited for, so that everything is closed in order and what a fill has got stays for the next start. */
 static void worker_end(struct loop *loop, void *arg)
 {
     struct app_worker *w = loop_data(loop);
@@ -118,7 +119,8 @@ static void warm_up(void *arg)
 {
     struct warm_up *w = arg;
     for (size_t i = 0; i < rules_injection_count(w->config->rules); ++i)
-        injected_layers_ensure(w->app->layers, w->loop, rules_injection_at(w->config->rules, i), on_layers_checked, NULL);
+        injected_layers_ensure(w->app->layers, w->loop, rules_injection_at(w->config->rules, i),
+                               on_layers_checked, NULL);
     registry_config_unref(w->config);
     free(w);
 }
@@ -168,7 +170,8 @@ static int reload(struct app *app, char **ret_ignored, struct err *err)
         loop_post(n->loop, take_config, n);
     }
     log_start(2, options->log_level, options->log_format);
-    /* Workers read the access-log switch of the options they began with: the old ones live on beside the new. */
+    /* Workers read the access-log switch of the options they began with: the old ones live on beside the new.
+     */
     app->options->access_log = options->access_log;
     options_free(options);
     post_warm_up(app);
@@ -198,11 +201,14 @@ static int open_stores(struct app *app, struct err *err)
     app->jobs = jobs_new(JOB_THREADS);
     if (sqlite_state_open(o->data_dir, &app->state, err) < 0)
         return -1;
-    struct disk_options disk = {.dir = o->data_dir, .limit_bytes = o->cache_size_bytes,
-                                .limit_percent = o->cache_size_percent, .open_blobs = OPEN_BLOBS};
+    struct disk_options disk = {.dir = o->data_dir,
+                                .limit_bytes = o->cache_size_bytes,
+                                .limit_percent = o->cache_size_percent,
+                                .open_blobs = OPEN_BLOBS};
     if (disk_store_open(&disk, app->jobs, &app->store, err) < 0)
         return -1;
-    app->env = (struct cache_env){.store = app->store, .state = app->state, .jobs = app->jobs, .client = client_of};
+    app->env =
+        (struct cache_env){.store = app->store, .state = app->state, .jobs = app->jobs, .client = client_of};
     return 0;
 }
 
@@ -220,9 +226,14 @@ static void make_rooms(struct app *app)
     app->fills = fills_new(&app->env);
     app->layers = injected_layers_new(&app->env, o->max_layer_bytes);
     app->variants = variants_new(&app->env, app->documents, app->links, app->layers);
-    app->registry = (struct registry){.env = &app->env, .documents = app->documents, .links = app->links,
-                                      .tags = app->tags, .fills = app->fills, .layers = app->layers,
-                                      .variants = app->variants, .worker = registry_worker_of};
+    app->registry = (struct registry){.env = &app->env,
+                                      .documents = app->documents,
+                                      .links = app->links,
+                                      .tags = app->tags,
+                                      .fills = app->fills,
+                                      .layers = app->layers,
+                                      .variants = app->variants,
+                                      .worker = registry_worker_of};
     app->api = (struct api){.env = &app->env, .refresh_metrics = app_metrics_refresh, .arg = app};
 }
 
@@ -232,11 +243,19 @@ static int start_server(struct app *app, struct err *err)
     cleanup_free struct http_listen *listen = mem_alloc(o->listen_count * sizeof *listen);
     for (size_t i = 0; i < o->listen_count; ++i)
         listen[i].address = o->listen[i];
-    struct http_config config = {.listen = listen, .listen_count = (unsigned)o->listen_count, .workers = o->workers,
-                                 .limits = http_limits_default, .tls_certificate = o->tls_certificate,
-                                 .tls_key = o->tls_key, .http2 = o->tls_http2, .worker_begin = worker_begin,
-                                 .worker_end = worker_end, .on_request = on_request, .on_finished = on_finished,
-                                 .refuse = refuse, .arg = app};
+    struct http_config config = {.listen = listen,
+                                 .listen_count = (unsigned)o->listen_count,
+                                 .workers = o->workers,
+                                 .limits = http_limits_default,
+                                 .tls_certificate = o->tls_certificate,
+                                 .tls_key = o->tls_key,
+                                 .http2 = o->tls_http2,
+                                 .worker_begin = worker_begin,
+                                 .worker_end = worker_end,
+                                 .on_request = on_request,
+                                 .on_finished = on_finished,
+                                 .refuse = refuse,
+                                 .arg = app};
     config.limits.max_connections = o->max_connections;
     config.limits.head_timeout_ms = (uint32_t)o->idle_timeout_ms;
     config.limits.slow_reader_timeout_ms = (uint32_t)o->slow_reader_timeout_ms;
@@ -248,7 +267,8 @@ static int start_server(struct app *app, struct err *err)
 
 static int start(struct app *app, struct err *err)
 {
-    if (open_stores(app, err) < 0 || app_config_new(app->options, app->state->scope_key, &app->config, err) < 0)
+    if (open_stores(app, err) < 0 ||
+        app_config_new(app->options, app->state->scope_key, &app->config, err) < 0)
         return -1;
     make_rooms(app);
     return start_server(app, err);
@@ -277,7 +297,8 @@ static void serve(struct app *app, const sigset_t *signals)
         if (s == SIGHUP) {
             on_hangup(app);
         } else if (s == SIGTERM || s == SIGINT) {
-            log_info("draining", F_S("signal", s == SIGTERM ? "SIGTERM" : "SIGINT"), F_U("grace_ms", app->options->grace_ms));
+            log_info("draining", F_S("signal", s == SIGTERM ? "SIGTERM" : "SIGINT"),
+                     F_U("grace_ms", app->options->grace_ms));
             unsigned cut = http_server_drain(app->server, (uint32_t)app->options->grace_ms);
             log_info("drained", F_U("requests_cut_off", cut));
             return;
@@ -317,6 +338,7 @@ int app_run(struct options *options, int argc, char *const *argv, char *const *e
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before the first thread: all of them inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)umask(027); /* images may be private, and the state knows who may read what */
     log_start(2, options->log_level, options->log_format);
     for (char **w = options->warnings; *w; ++w)
         log_warn("configuration", F_S("warning", *w));

@@ -5,8 +5,8 @@
 #include "proxy/app_impl.h"
 #include "proxy/inject/local_check.h"
 
-static int add_upstream(struct registry_config *c, const struct options_upstream *u, const uint8_t scope_key[32],
-                        struct err *err)
+static int add_upstream(struct registry_config *c, const struct options_upstream *u,
+                        const uint8_t scope_key[32], struct err *err)
 {
     struct upstream *made;
     struct upstream_config config = {
@@ -39,7 +39,8 @@ static int add_upstream(struct registry_config *c, const struct options_upstream
     return 0;
 }
 
-static int add_upstreams(struct registry_config *c, const struct options *o, const uint8_t scope_key[32], struct err *err)
+static int add_upstreams(struct registry_config *c, const struct options *o, const uint8_t scope_key[32],
+                         struct err *err)
 {
     c->upstreams = upstream_set_new(o->upstreams_any);
     if (upstream_set_add_known(c->upstreams, scope_key, err) < 0)
@@ -87,7 +88,8 @@ static int add_rules(struct registry_config *c, const struct options *o, struct 
     return 0;
 }
 
-int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret, struct err *err)
+int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret,
+                   struct err *err)
 {
     struct registry_config *c = mem_new(struct registry_config);
     c->refs = 1;

@@ -42,7 +42,8 @@ struct app_worker {
 };
 
 /* app_config.c: options -> what requests go by. Loads injection files and checks their local layers. */
-int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret, struct err *err);
+int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret,
+                   struct err *err);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_metrics.c: gauges and counters that are kept elsewhere. */

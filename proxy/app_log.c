@@ -12,7 +12,8 @@
 #define STATUS_MAX 600
 #define FIELDS_MAX 24
 
-/* Metrics of a route, looked up once: on the hot path every look-up would be a lock. Routes are static strings. */
+/* Metrics of a route, looked up once: on the hot path every look-up would be a lock. Routes are static
+ * strings. */
 struct route_metrics {
     const char *_Atomic label;
     struct metric *_Atomic by_status[STATUS_MAX];
@@ -56,7 +57,8 @@ static void count(struct request *r, const char *route, int status, uint64_t us,
         by_status = cached(&m->by_status[at], "rac_requests_total", labels);
     }
     metric_inc(by_status);
-    if (!atomic_load_explicit(&m->seconds, memory_order_acquire) || !atomic_load_explicit(&m->bytes, memory_order_acquire))
+    if (!atomic_load_explicit(&m->seconds, memory_order_acquire) ||
+        !atomic_load_explicit(&m->bytes, memory_order_acquire))
         (void)snprintf(labels, sizeof labels, "route=\"%s\"", route);
     metric_observe_us(cached(&m->seconds, "rac_request_seconds", labels), us);
     metric_add(cached(&m->bytes, "rac_response_bytes_total", labels), response_bytes_sent(r));

@@ -41,7 +41,8 @@ static void service_info(struct api *api, struct request *r)
 {
     (void)api;
     cleanup_buf struct buf b = {0};
-    (void)buf_printf(&b, "{\"serviceInfo\":{\"version\":\"%s\",\"commitId\":\"%s\"}}\n", RAC_VERSION, RAC_COMMIT);
+    (void)buf_printf(&b, "{\"serviceInfo\":{\"version\":\"%s\",\"commitId\":\"%s\"}}\n", RAC_VERSION,
+                     RAC_COMMIT);
     send_json(r, 200, &b);
 }
 
@@ -49,7 +50,8 @@ static void root(struct api *api, struct request *r)
 {
     (void)api;
     api_message(r, 200,
-                "this is rac-proxy " RAC_VERSION ", a pull-through registry: pull from it by its address and an image's "
+                "this is rac-proxy " RAC_VERSION
+                ", a pull-through registry: pull from it by its address and an image's "
                 "name; state at /readyz, figures at /metrics");
 }
 
@@ -81,5 +83,6 @@ void api_handle(struct api *api, struct request *r)
         return;
     }
     request_set_route(r, "other");
-    api_message(r, 404, "no such path: images are under /v2/, state is at /healthz and /readyz, figures at /metrics");
+    api_message(r, 404,
+                "no such path: images are under /v2/, state is at /healthz and /readyz, figures at /metrics");
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_API_READY_H
 #define RAC_API_READY_H
-/* GET /readyz: 200 if state and blob store take a write, else 503 naming the one that does not. Upstreams are not asked:
- * what is cached is served without them. */
+/* GET /readyz: 200 if state and blob store take a write, else 503 naming the one that does not. Upstreams are
+ * not asked: what is cached is served without them. */
 #include "proxy/api/api.h"
 
 void ready_handle(struct api *api, struct request *r);

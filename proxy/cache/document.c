@@ -149,7 +149,8 @@ static struct document *keep(struct documents *t, struct document *doc)
     return doc;
 }
 
-static struct document *document_new(const struct digest *digest, const char *media_type, char *bytes, size_t len)
+static struct document *document_new(const struct digest *digest, const char *media_type, char *bytes,
+                                     size_t len)
 {
     struct document *d = mem_new(struct document);
     d->refs = 1;
@@ -174,7 +175,8 @@ struct document *documents_add(struct documents *t, struct loop *loop, const str
                                const char *media_type, char *bytes, size_t len)
 {
     struct document *doc = keep(t, document_new(digest, media_type, bytes, len));
-    t->env->store->ops->put(t->env->store, loop, &doc->digest, doc->bytes, doc->len, on_stored, document_ref(doc));
+    t->env->store->ops->put(t->env->store, loop, &doc->digest, doc->bytes, doc->len, on_stored,
+                            document_ref(doc));
     return doc;
 }
 
@@ -260,7 +262,8 @@ void documents_get(struct documents *t, struct loop *loop, struct repo *repo, co
         return;
     }
     document_unref(known);
-    cleanup_free char *key = mem_printf("%s %s %d%s", digest->s, repo->key, (int)kind, local_only ? " local" : "");
+    cleanup_free char *key =
+        mem_printf("%s %s %d%s", digest->s, repo->key, (int)kind, local_only ? " local" : "");
     struct flight *lead;
     (void)flight_join(t->flights, key, loop, fn, arg, &lead);
     if (!lead) {
@@ -268,8 +271,13 @@ void documents_get(struct documents *t, struct loop *loop, struct repo *repo, co
         return;
     }
     struct get *g = mem_new(struct get);
-    *g = (struct get){.t = t, .loop = loop, .repo = repo_ref(repo), .digest = *digest, .kind = kind,
-                      .local_only = local_only, .flight = lead};
+    *g = (struct get){.t = t,
+                      .loop = loop,
+                      .repo = repo_ref(repo),
+                      .digest = *digest,
+                      .kind = kind,
+                      .local_only = local_only,
+                      .flight = lead};
     t->env->store->ops->read(t->env->store, loop, digest, DOCUMENT_MAX, on_read, g);
 }
 
@@ -283,8 +291,8 @@ struct fetched {
     void *arg;
 };
 
-static void on_fetch_done(void *arg, const struct digest *digest, const char *media_type, char *bytes, size_t len,
-                          const struct err *err)
+static void on_fetch_done(void *arg, const struct digest *digest, const char *media_type, char *bytes,
+                          size_t len, const struct err *err)
 {
     struct fetched *f = arg;
     struct document *doc = bytes ? documents_add(f->t, f->loop, digest, media_type, bytes, len) : NULL;

@@ -4,8 +4,9 @@
 /*
  * Documents: manifests, indexes and configs, whole in memory, immutable, verified against their digest.
  *
- * The most recently used stay in memory (bounded), all are kept in the blob store; what is in neither is asked for
- * upstream, once for all who want it. struct document is counted (atomic); functions are for any worker's loop.
+ * The most recently used stay in memory (bounded), all are kept in the blob store; what is in neither is
+ * asked for upstream, once for all who want it. struct document is counted (atomic); functions are for any
+ * worker's loop.
  */
 #include "proxy/cache/env.h"
 #include "proxy/cache/flight.h"
@@ -30,18 +31,19 @@ uint64_t documents_bytes(struct documents *t);
 
 /* From memory only, a reference; NULL if it is not there. */
 struct document *documents_try(struct documents *t, const struct digest *digest);
-/* A document that was just made or received and verified: into memory, and into the store in the background. Takes
- * over `bytes` (malloc'd). A reference for the caller. */
+/* A document that was just made or received and verified: into memory, and into the store in the background.
+ * Takes over `bytes` (malloc'd). A reference for the caller. */
 struct document *documents_add(struct documents *t, struct loop *loop, const struct digest *digest,
                                const char *media_type, char *bytes, size_t len);
 
 enum document_kind { DOCUMENT_MANIFEST, DOCUMENT_BLOB };
-/* Memory, store, upstream, in this order. The result is a struct document reference for fn. local_only: no upstream;
- * what is not here is ERR_NOT_FOUND. The caller has seen to it that `repo` may read it, or lets the upstream decide
- * (what is in memory or store is given without asking). */
+/* Memory, store, upstream, in this order. The result is a struct document reference for fn. local_only: no
+ * upstream; what is not here is ERR_NOT_FOUND. The caller has seen to it that `repo` may read it, or lets the
+ * upstream decide (what is in memory or store is given without asking). */
 void documents_get(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
                    enum document_kind kind, bool local_only, flight_fn *fn, void *arg);
-/* From the upstream, by digest or tag, whatever is here: asks `repo` and verifies. For a tag, `digest` is NULL. */
+/* From the upstream, by digest or tag, whatever is here: asks `repo` and verifies. For a tag, `digest` is
+ * NULL. */
 void documents_fetch(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
                      const char *tag, enum document_kind kind, flight_fn *fn, void *arg);
 #endif

@@ -34,9 +34,11 @@ static bool on_head(void *arg, const struct fetch_head *head)
     if (fetch_head_err(head, t->repo->upstream, t->what, missing, &t->err) < 0) {
         t->failed = true;
     } else if (head->status != 200) {
-        t->failed = err_set(&t->err, ERR_UPSTREAM, "%s answered %d where 200 was due: %s", upstream, head->status, t->what);
+        t->failed = err_set(&t->err, ERR_UPSTREAM, "%s answered %d where 200 was due: %s", upstream,
+                            head->status, t->what);
     } else if (head->digest_malformed) {
-        t->failed = err_set(&t->err, ERR_UPSTREAM, "%s sent a malformed Docker-Content-Digest: %s", upstream, t->what);
+        t->failed = err_set(&t->err, ERR_UPSTREAM, "%s sent a malformed Docker-Content-Digest: %s", upstream,
+                            t->what);
     } else if (head->content_length > (int64_t)DOCUMENT_MAX) {
         t->failed = err_set(&t->err, ERR_SIZE_INVALID, "%s: %lld bytes are over the limit of 4 MiB", t->what,
                             (long long)head->content_length);
@@ -63,11 +65,13 @@ static bool on_data(void *arg, const void *p, size_t len)
 /* The media type a manifest is to be served as; refuses what is no manifest. */
 static int check_manifest(struct transfer *t, char *ret_media_type, size_t cap)
 {
-    struct manifest *m = manifest_parse(t->body.p, t->body.len, t->content_type[0] ? t->content_type : NULL, &t->err);
+    struct manifest *m =
+        manifest_parse(t->body.p, t->body.len, t->content_type[0] ? t->content_type : NULL, &t->err);
     if (!m) {
         if (t->err.code != ERR_SIZE_INVALID)
             t->err.code = ERR_UPSTREAM;
-        return err_wrap(&t->err, "%s sent a manifest that is not valid (%s)", t->repo->upstream->name, t->what);
+        return err_wrap(&t->err, "%s sent a manifest that is not valid (%s)", t->repo->upstream->name,
+                        t->what);
     }
     (void)snprintf(ret_media_type, cap, "%s", manifest_media_type(m));
     manifest_free(m);
@@ -81,8 +85,8 @@ static int check(struct transfer *t, struct digest *ret_digest, char *ret_media_
     hasher_update(h, t->body.len ? t->body.p : "", t->body.len);
     *ret_digest = hasher_digest(h);
     if (digest_is_set(&t->want) && !digest_eq(ret_digest, &t->want))
-        return err_set(&t->err, ERR_UPSTREAM, "%s sent bytes of digest %s where %s was due: %s", t->repo->upstream->name,
-                       ret_digest->s, t->want.s, t->what);
+        return err_set(&t->err, ERR_UPSTREAM, "%s sent bytes of digest %s where %s was due: %s",
+                       t->repo->upstream->name, ret_digest->s, t->want.s, t->what);
     ret_media_type[0] = '\0';
     return t->kind == DOCUMENT_MANIFEST ? check_manifest(t, ret_media_type, cap) : 0;
 }
@@ -111,8 +115,8 @@ static void on_done(void *arg, const struct err *err)
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
-void document_fetch(struct upstream_client *client, struct repo *repo, const struct digest *digest, const char *tag,
-                    enum document_kind kind, document_fetch_fn *fn, void *arg)
+void document_fetch(struct upstream_client *client, struct repo *repo, const struct digest *digest,
+                    const char *tag, enum document_kind kind, document_fetch_fn *fn, void *arg)
 {
     struct transfer *t = mem_new(struct transfer);
     t->repo = repo_ref(repo);
@@ -126,11 +130,13 @@ void document_fetch(struct upstream_client *client, struct repo *repo, const str
     const char *reference = digest ? digest->s : tag;
     (void)snprintf(t->what, sizeof t->what, "%s %.250s%s%s", kind == DOCUMENT_MANIFEST ? "manifest" : "blob",
                    repo->canonical, digest ? "@" : ":", reference);
-    cleanup_free char *path = document_path(repo, kind == DOCUMENT_MANIFEST ? "manifests" : "blobs", reference);
-    (void)fetch_start(client,
-                      &(struct fetch_params){.upstream = repo->upstream,
-                                             .path = path,
-                                             .repository = repo->repository,
-                                             .accept = kind == DOCUMENT_MANIFEST ? media_type_accept_all() : "*/*"},
-                      &ops, t);
+    cleanup_free char *path =
+        document_path(repo, kind == DOCUMENT_MANIFEST ? "manifests" : "blobs", reference);
+    (void)fetch_start(
+        client,
+        &(struct fetch_params){.upstream = repo->upstream,
+                               .path = path,
+                               .repository = repo->repository,
+                               .accept = kind == DOCUMENT_MANIFEST ? media_type_accept_all() : "*/*"},
+        &ops, t);
 }

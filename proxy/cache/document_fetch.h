@@ -5,11 +5,12 @@
 #include "proxy/cache/document.h"
 
 /* bytes malloc'd and the callee's, NULL if err is set. */
-typedef void document_fetch_fn(void *arg, const struct digest *digest, const char *media_type, char *bytes, size_t len,
-                               const struct err *err);
-/* By digest, or by tag if digest is NULL (then only manifests). On the client's loop; never calls back from inside. */
-void document_fetch(struct upstream_client *client, struct repo *repo, const struct digest *digest, const char *tag,
-                    enum document_kind kind, document_fetch_fn *fn, void *arg);
+typedef void document_fetch_fn(void *arg, const struct digest *digest, const char *media_type, char *bytes,
+                               size_t len, const struct err *err);
+/* By digest, or by tag if digest is NULL (then only manifests). On the client's loop; never calls back from
+ * inside. */
+void document_fetch(struct upstream_client *client, struct repo *repo, const struct digest *digest,
+                    const char *tag, enum document_kind kind, document_fetch_fn *fn, void *arg);
 /* "/v2/<repository>/manifests/<reference>"; malloc'd. */
 char *document_path(const struct repo *repo, const char *what, const char *reference);
 #endif

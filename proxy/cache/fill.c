@@ -31,8 +31,7 @@ void fills_free(struct fills *t)
     struct fill *f, *next;
     if (!t)
         return;
-    HASH_ITER(hh, t->map, f, next)
-    {
+    HASH_ITER (hh, t->map, f, next) {
         HASH_DEL(t->map, f);
         if (f->partial)
             t->env->store->ops->partial_close(t->env->store, steal_ptr(&f->partial), true);
@@ -123,8 +122,7 @@ static void wake_reader(struct fill_reader *r)
 void fill_wake(struct fill *f)
 {
     struct fill_reader *r;
-    DL_FOREACH(f->readers, r)
-    {
+    DL_FOREACH (f->readers, r) {
         if (r->waiting && has_news(f, r))
             wake_reader(r);
     }
@@ -133,8 +131,8 @@ void fill_wake(struct fill *f)
 /* ---- joining and leaving ---- */
 
 /* Under the table's lock. */
-static struct fill *fill_new(struct fills *t, struct loop *loop, struct repo *repo, const struct digest *digest,
-                             uint64_t expected_size)
+static struct fill *fill_new(struct fills *t, struct loop *loop, struct repo *repo,
+                             const struct digest *digest, uint64_t expected_size)
 {
     struct fill *f = mem_new(struct fill);
     f->refs = 2; /* the table's and the download's */
@@ -150,8 +148,9 @@ static struct fill *fill_new(struct fills *t, struct loop *loop, struct repo *re
     return f;
 }
 
-struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo, const struct digest *digest,
-                              uint64_t expected_size, bool may_read, void (*changed)(void *arg), void *arg)
+struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo,
+                              const struct digest *digest, uint64_t expected_size, bool may_read,
+                              void (*changed)(void *arg), void *arg)
 {
     struct fill_reader *r = mem_new(struct fill_reader);
     struct fill *f;
@@ -189,8 +188,7 @@ static uint64_t slowest(const struct fill *f)
 {
     uint64_t least = UINT64_MAX;
     struct fill_reader *r;
-    DL_FOREACH(f->readers, r)
-    {
+    DL_FOREACH (f->readers, r) {
         if (!r->refused && r->offset < least)
             least = r->offset;
     }
@@ -276,8 +274,9 @@ uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, v
     pthread_mutex_lock(&f->lock);
     r->offset = offset;
     *ret_fd = f->fd;
-    uint64_t in_file = fill_window_in_use(&f->window) && f->window.file_end < f->available ? f->window.file_end
-                                                                                           : f->available;
+    uint64_t in_file = fill_window_in_use(&f->window) && f->window.file_end < f->available
+                           ? f->window.file_end
+                           : f->available;
     if (offset < in_file) {
         n = in_file - offset;
     } else if (cap && fill_window_in_use(&f->window) && offset < f->available) {

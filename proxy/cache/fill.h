@@ -2,23 +2,23 @@
 #ifndef RAC_CACHE_FILL_H
 #define RAC_CACHE_FILL_H
 /*
- * A fill: one download of a blob from upstream, for all who read it meanwhile, on whatever worker and under whatever
- * name.
+ * A fill: one download of a blob from upstream, for all who read it meanwhile, on whatever worker and under
+ * whatever name.
  *
  *      upstream ──> [ partial file ......written| ]      the fill, on the loop of who asked first
  *                     ^reader   ^reader                  each at its own pace, behind `available`
  *
- * Bytes go into a partial file and every reader, the first too, reads from that file behind the write position: a slow
- * reader never slows the fill or another reader, one that leaves never stops it, and memory does not grow with the blob.
- * The last FILL_HOLD_BACK bytes are held back until the digest of all of them is right, so no reader ever gets a complete
- * wrong blob. A download that breaks is taken up again with Range, FILL_RETRIES times; what is there when it gives up
- * stays for the next request, also across restarts.
+ * Bytes go into a partial file and every reader, the first too, reads from that file behind the write
+ * position: a slow reader never slows the fill or another reader, one that leaves never stops it, and memory
+ * does not grow with the blob. The last FILL_HOLD_BACK bytes are held back until the digest of all of them is
+ * right, so no reader ever gets a complete wrong blob. A download that breaks is taken up again with Range,
+ * FILL_RETRIES times; what is there when it gives up stays for the next request, also across restarts.
  *
  *      OPENING ─> ASKING ─> STREAMING ─> VERIFIED ─> (published: the store has it)
  *         └─────────┴───────────┴──────> FAILED
  *
- * When the disk is full the store is asked to make room; if there is none, the rest streams through a bounded window in
- * memory at the pace of the slowest reader, and the blob is not kept (fill_window.h).
+ * When the disk is full the store is asked to make room; if there is none, the rest streams through a bounded
+ * window in memory at the pace of the slowest reader, and the blob is not kept (fill_window.h).
  */
 #include "proxy/cache/document.h"
 
@@ -41,27 +41,29 @@ enum fill_state {
     FILL_BUSY,     /* this fill can take no more readers (full disk): join again later */
 };
 
-/* Joins the fill of that digest, or begins it by asking `repo`. `expected_size`: from a manifest, 0 if not known.
- * `changed` comes on `loop`, never from inside a call here, whenever fill_reader_* have something new to say that the
- * reader waits for: it waits after a join, and after fill_reader_wait.
- * `may_read`: `repo` is known to refer to the blob. Then bytes that another fill stored since the caller looked into the
- * store are taken from there, so that nothing is downloaded twice; else the upstream's answer to this very request is
+/* Joins the fill of that digest, or begins it by asking `repo`. `expected_size`: from a manifest, 0 if not
+ * known. `changed` comes on `loop`, never from inside a call here, whenever fill_reader_* have something new
+ * to say that the reader waits for: it waits after a join, and after fill_reader_wait. `may_read`: `repo` is
+ * known to refer to the blob. Then bytes that another fill stored since the caller looked into the store are
+ * taken from there, so that nothing is downloaded twice; else the upstream's answer to this very request is
  * the permission, and a caller that finds itself in the fill of another repository has to ask first. */
-struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo, const struct digest *digest,
-                              uint64_t expected_size, bool may_read, void (*changed)(void *arg), void *arg);
+struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo,
+                              const struct digest *digest, uint64_t expected_size, bool may_read,
+                              void (*changed)(void *arg), void *arg);
 /* `changed` never comes after this. */
 void fill_leave(struct fill_reader *r);
 
 enum fill_state fill_reader_state(struct fill_reader *r);
-uint64_t fill_reader_size(const struct fill_reader *r); /* READY and COMPLETE */
+uint64_t fill_reader_size(const struct fill_reader *r);     /* READY and COMPLETE */
 const struct err *fill_reader_error(struct fill_reader *r); /* FAILED */
 /* The repository that the fill asks, to tell whose refusal an error is; borrowed. */
 const struct repo *fill_reader_repo(const struct fill_reader *r);
 
 /* Does it stream through memory (full disk)? Then fill_reader_next wants a buffer. */
 bool fill_reader_in_memory(struct fill_reader *r);
-/* Bytes from `offset` on that may be read now. From the file: *ret_fd is set (borrowed). From memory (full disk): *ret_fd
- * is -1 and up to `cap` bytes were copied to `copy`. 0: wait. The reader's place is `offset` from then on. */
+/* Bytes from `offset` on that may be read now. From the file: *ret_fd is set (borrowed). From memory (full
+ * disk): *ret_fd is -1 and up to `cap` bytes were copied to `copy`. 0: wait. The reader's place is `offset`
+ * from then on. */
 uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, void *copy, size_t cap);
 /* `changed` comes when there are bytes behind `offset`, or the state changes. */
 void fill_reader_wait(struct fill_reader *r, uint64_t offset);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The upstream side of a fill: open the partial, ask, write, hash, resume, verify, publish. All on the fill's loop. */
+/* The upstream side of a fill: open the partial, ask, write, hash, resume, verify, publish. All on the fill's
+ * loop. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -110,11 +111,12 @@ static void broke(struct fill *f, const struct err *err)
         fail(f, err, true);
         return;
     }
-    log_info("blob broke off: asking again", F_S("blob", f->what), F_U("have", f->written), F_U("try", f->tries + 1),
-             F_ERR(err));
+    log_info("blob broke off: asking again", F_S("blob", f->what), F_U("have", f->written),
+             F_U("try", f->tries + 1), F_ERR(err));
     uint64_t pause_ms = pauses_ms[f->tries++];
     if (err->retry_after_s)
-        pause_ms = err->retry_after_s < RETRY_AFTER_MAX_S ? err->retry_after_s * UINT64_C(1000) : RETRY_AFTER_MAX_S * 1000;
+        pause_ms = err->retry_after_s < RETRY_AFTER_MAX_S ? err->retry_after_s * UINT64_C(1000)
+                                                          : RETRY_AFTER_MAX_S * 1000;
     loop_timer_arm(f->loop, &f->retry, pause_ms, on_retry, f);
 }
 
@@ -122,8 +124,8 @@ static void broke(struct fill *f, const struct err *err)
 static bool start_over(struct fill *f, struct err *err)
 {
     if (f->available > 0 || ftruncate(f->partial->fd, 0) < 0) {
-        (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s", f->repo->upstream->name,
-                      f->what);
+        (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s",
+                      f->repo->upstream->name, f->what);
         return false;
     }
     hasher_free(f->partial->hash);
@@ -151,9 +153,9 @@ static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_
     const char *name = f->repo->upstream->name;
     if (fetch_head_err(h, f->repo->upstream, f->what, ERR_BLOB_UNKNOWN, err) < 0)
         return -1;
-    if (h->digest_malformed || (digest_is_set(&h->digest) &&
-                                slice_eq(digest_algorithm(&h->digest), digest_algorithm(&f->digest)) &&
-                                !digest_eq(&h->digest, &f->digest)))
+    if (h->digest_malformed ||
+        (digest_is_set(&h->digest) && slice_eq(digest_algorithm(&h->digest), digest_algorithm(&f->digest)) &&
+         !digest_eq(&h->digest, &f->digest)))
         return err_set(err, ERR_UPSTREAM, "%s announced another digest (%s) for %s", name,
                        h->digest_malformed ? "malformed" : h->digest.s, f->what);
     if (h->status == 206) {
@@ -171,7 +173,8 @@ static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_
     }
     if (*ret_size_known && (*ret_size < f->written || (f->size_known && f->size != *ret_size)))
         return err_set(err, ERR_UPSTREAM, "%s now says %llu bytes, it was %llu: %s", name,
-                       (unsigned long long)*ret_size, (unsigned long long)(f->size_known ? f->size : f->written), f->what);
+                       (unsigned long long)*ret_size,
+                       (unsigned long long)(f->size_known ? f->size : f->written), f->what);
     return 0;
 }
 
@@ -358,7 +361,8 @@ static void on_done(void *arg, const struct err *err)
     f->fetch = NULL;
     if (!err && f->size_known && f->written < f->size) {
         (void)err_set(&short_err, ERR_UPSTREAM, "%s: the answer ended after %llu of %llu bytes of %s",
-                      f->repo->upstream->name, (unsigned long long)f->written, (unsigned long long)f->size, f->what);
+                      f->repo->upstream->name, (unsigned long long)f->written, (unsigned long long)f->size,
+                      f->what);
         err = &short_err;
     }
     if (err)
@@ -410,8 +414,8 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
     ask(f);
 }
 
-/* The fill before this one ended between its caller's look into the store and now: a fill leaves the table only after
- * the store has its blob. */
+/* The fill before this one ended between its caller's look into the store and now: a fill leaves the table
+ * only after the store has its blob. */
 static bool stored_meanwhile(struct fill *f)
 {
     const struct cache_env *env = f->table->env;

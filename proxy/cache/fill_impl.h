@@ -38,17 +38,17 @@ struct fill {
     int fd;             /* of the file, ours; open and the same as long as there is a reader */
     struct err err;
     struct fill_reader *readers;
-    struct fill_window window;     /* in use once the disk is full */
-    bool making_room;              /* the window keeps all it has: it may still go to the file */
-    bool paused;                   /* the download waits for room in the window */
+    struct fill_window window; /* in use once the disk is full */
+    bool making_room;          /* the window keeps all it has: it may still go to the file */
+    bool paused;               /* the download waits for room in the window */
 
     /* The download's own, on its loop only: */
     struct blob_partial *partial;
     struct fetch *fetch;
     struct loop_timer retry;
-    uint64_t written;   /* bytes in the file, or passed through the window, and hashed */
-    uint64_t skip;      /* bytes still to be dropped: a 200 to our Range */
-    uint64_t tried_at;  /* written, when the last try began */
+    uint64_t written;  /* bytes in the file, or passed through the window, and hashed */
+    uint64_t skip;     /* bytes still to be dropped: a 200 to our Range */
+    uint64_t tried_at; /* written, when the last try began */
     unsigned tries;
     bool notify_posted;
     bool room_asked;
@@ -62,8 +62,8 @@ struct fill_reader {
     void (*changed)(void *arg); /* NULL: left */
     void *arg;
     bool waiting, posted, left;
-    bool refused;       /* came too late for a fill that streams through its window */
-    uint64_t offset;    /* the reader's place: bytes before it are not wanted any more */
+    bool refused;    /* came too late for a fill that streams through its window */
+    uint64_t offset; /* the reader's place: bytes before it are not wanted any more */
 };
 
 void fill_ref(struct fill *f);

@@ -27,7 +27,8 @@ size_t fill_window_room(const struct fill_window *w)
 size_t fill_window_put(struct fill_window *w, const void *p, size_t len)
 {
     size_t room = fill_window_room(w), n = len < room ? len : room;
-    size_t at = (size_t)(w->end % FILL_WINDOW_MAX), first = FILL_WINDOW_MAX - at < n ? FILL_WINDOW_MAX - at : n;
+    size_t at = (size_t)(w->end % FILL_WINDOW_MAX),
+           first = FILL_WINDOW_MAX - at < n ? FILL_WINDOW_MAX - at : n;
     memcpy(w->ring + at, p, first);
     memcpy(w->ring, (const char *)p + first, n - first);
     w->end += n;
@@ -41,7 +42,8 @@ size_t fill_window_get(const struct fill_window *w, uint64_t offset, uint64_t li
     size_t n = end > offset ? (size_t)(end - offset) : 0;
     if (n > cap)
         n = cap;
-    size_t at = (size_t)(offset % FILL_WINDOW_MAX), first = FILL_WINDOW_MAX - at < n ? FILL_WINDOW_MAX - at : n;
+    size_t at = (size_t)(offset % FILL_WINDOW_MAX),
+           first = FILL_WINDOW_MAX - at < n ? FILL_WINDOW_MAX - at : n;
     memcpy(out, w->ring + at, first);
     memcpy((char *)out + first, w->ring, n - first);
     return n;

@@ -2,8 +2,9 @@
 #ifndef RAC_CACHE_FILL_WINDOW_H
 #define RAC_CACHE_FILL_WINDOW_H
 /*
- * The bytes of a fill that found no place on disk: a ring of FILL_WINDOW_MAX bytes over [begin, end) of the blob. Bytes
- * leave it when every reader is past them; while it is full the download pauses. Not thread-safe: under the fill's lock.
+ * The bytes of a fill that found no place on disk: a ring of FILL_WINDOW_MAX bytes over [begin, end) of the
+ * blob. Bytes leave it when every reader is past them; while it is full the download pauses. Not thread-safe:
+ * under the fill's lock.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -84,8 +84,8 @@ static struct flight *find_or_lead(struct flights *t, unsigned s, const char *ke
     return f;
 }
 
-struct flight_waiter *flight_join(struct flights *t, const char *key, struct loop *loop, flight_fn *fn, void *arg,
-                                  struct flight **ret_lead)
+struct flight_waiter *flight_join(struct flights *t, const char *key, struct loop *loop, flight_fn *fn,
+                                  void *arg, struct flight **ret_lead)
 {
     unsigned s = shard_of(key);
     struct flight_waiter *w = mem_new(struct flight_waiter);
@@ -123,7 +123,8 @@ bool flight_under_way(struct flights *t, const char *key)
     return f != NULL;
 }
 
-/* Leaving and delivery happen on one loop, so a waiter that has left just stays until its (silent) delivery. */
+/* Leaving and delivery happen on one loop, so a waiter that has left just stays until its (silent) delivery.
+ */
 void flight_leave(struct flight_waiter *w)
 {
     w->fn = NULL;

@@ -4,9 +4,9 @@
 /*
  * One piece of work for all who want its result at the same time, on whatever worker they are.
  *
- * The first to ask for a key leads: it starts the work and ends it with flight_finish, once, on any thread. All who asked
- * meanwhile get the same result (a reference each) or the same error, on their own loops, never from inside
- * flight_join. The work is not tied to those who wait: they may all leave, and it goes on.
+ * The first to ask for a key leads: it starts the work and ends it with flight_finish, once, on any thread.
+ * All who asked meanwhile get the same result (a reference each) or the same error, on their own loops, never
+ * from inside flight_join. The work is not tied to those who wait: they may all leave, and it goes on.
  */
 #include <stdbool.h>
 
@@ -25,8 +25,8 @@ void flights_free(struct flights *t); /* nothing may be under way */
 typedef void flight_fn(void *arg, void *result, const struct err *err);
 
 /* *ret_lead is the flight to be led and finished by the caller, or NULL if somebody else leads it. */
-struct flight_waiter *flight_join(struct flights *t, const char *key, struct loop *loop, flight_fn *fn, void *arg,
-                                  struct flight **ret_lead);
+struct flight_waiter *flight_join(struct flights *t, const char *key, struct loop *loop, flight_fn *fn,
+                                  void *arg, struct flight **ret_lead);
 /* Leads without waiting for the result; NULL if it is under way already. */
 struct flight *flight_lead(struct flights *t, const char *key);
 bool flight_under_way(struct flights *t, const char *key);

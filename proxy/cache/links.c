@@ -90,8 +90,8 @@ static struct link *find(struct links *l, const struct key *k)
     return e;
 }
 
-static void put(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t size, uint64_t until_ms,
-                bool manifest)
+static void put(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t size,
+                uint64_t until_ms, bool manifest)
 {
     struct key k;
     make_key(&k, repo, digest);
@@ -168,7 +168,8 @@ static void on_manifest(void *arg, const struct state_manifest *m, const struct 
 {
     struct get *g = arg;
     if (err)
-        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical), F_ERR(err));
+        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical),
+                 F_ERR(err));
     g->known = m != NULL;
     g->size = m ? m->size : 0;
     answer(g);
@@ -178,7 +179,8 @@ static void on_blob(void *arg, const struct state_ref *ref, const struct err *er
 {
     struct get *g = arg;
     if (err)
-        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical), F_ERR(err));
+        log_warn("state not readable: asking the upstream instead", F_S("repository", g->repo->canonical),
+                 F_ERR(err));
     g->known = ref != NULL;
     g->size = ref ? ref->size : 0;
     answer(g);
@@ -213,8 +215,8 @@ static void done_at_once(void *p)
     free(d);
 }
 
-void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *doc, state_done_fn *done,
-               void *arg)
+void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *doc,
+               state_done_fn *done, void *arg)
 {
     if (linked_as_manifest(l, repo, &doc->digest)) {
         if (done) {
@@ -239,20 +241,21 @@ void links_add(struct links *l, struct loop *loop, struct repo *repo, const stru
     manifest_free(m);
 }
 
-void links_add_seen(struct links *l, struct repo *repo, const struct digest *digest, uint64_t size, uint64_t ttl_ms)
+void links_add_seen(struct links *l, struct repo *repo, const struct digest *digest, uint64_t size,
+                    uint64_t ttl_ms)
 {
     put(l, repo, digest, size, clock_mono_ms() + ttl_ms, false);
 }
 
-/* Which other manifests list a blob is not kept in memory, so all links of the repository go; those that still hold are
- * found in the state again. A withdrawal is rare, and a look at every link in memory takes milliseconds. */
+/* Which other manifests list a blob is not kept in memory, so all links of the repository go; those that
+ * still hold are found in the state again. A withdrawal is rare, and a look at every link in memory takes
+ * milliseconds. */
 static void forget_repo(struct links *l, const struct repo *repo)
 {
     for (unsigned s = 0; s < SHARDS; ++s) {
         struct link *e, *next;
         pthread_mutex_lock(&l->shard[s].lock);
-        DL_FOREACH_SAFE(l->shard[s].lru, e, next)
-        {
+        DL_FOREACH_SAFE (l->shard[s].lru, e, next) {
             const char *key = strchr(e->key, ' ');
             if (key && strcmp(key + 1, repo->key) == 0)
                 drop(l, s, e);

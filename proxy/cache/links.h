@@ -2,9 +2,9 @@
 #ifndef RAC_CACHE_LINKS_H
 #define RAC_CACHE_LINKS_H
 /*
- * Who may read what. Possession of bytes is not permission: a digest is served under a repository only if that
- * repository, seen with the same credentials, is known to refer to it: a manifest served under it lists the digest, or
- * the upstream just said so. Known links stay in memory (bounded) and in the state store.
+ * Who may read what. Possession of bytes is not permission: a digest is served under a repository only if
+ * that repository, seen with the same credentials, is known to refer to it: a manifest served under it lists
+ * the digest, or the upstream just said so. Known links stay in memory (bounded) and in the state store.
  */
 #include <stdbool.h>
 
@@ -22,12 +22,14 @@ typedef void links_fn(void *arg, bool known, uint64_t size);
 void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,
                enum document_kind kind, links_fn *fn, void *arg);
 
-/* The repository refers to this manifest and to all it lists. Returns at once if that is known; `done` (may be NULL)
- * comes when it is durable, or with an error if it cannot be (the link then holds until the process ends). */
+/* The repository refers to this manifest and to all it lists. Returns at once if that is known; `done` (may
+ * be NULL) comes when it is durable, or with an error if it cannot be (the link then holds until the process
+ * ends). */
 void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *manifest,
                state_done_fn *done, void *arg);
 /* The upstream just let these credentials see that blob; kept in memory, for ttl_ms. */
-void links_add_seen(struct links *l, struct repo *repo, const struct digest *digest, uint64_t size, uint64_t ttl_ms);
+void links_add_seen(struct links *l, struct repo *repo, const struct digest *digest, uint64_t size,
+                    uint64_t ttl_ms);
 /* The upstream took it back (401, 403, 404). */
 void links_drop(struct links *l, struct repo *repo, const struct digest *manifest);
 #endif

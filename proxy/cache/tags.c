@@ -19,12 +19,12 @@
 
 struct tag {
     UT_hash_handle hh;
-    struct tag *prev, *next;  /* least recently used first */
-    struct digest digest;     /* empty: not there, see `no` */
-    uint64_t checked_ms;      /* monotonic: when the upstream last confirmed it */
-    uint64_t retry_ms;        /* monotonic: the upstream was away; no new look-up before */
-    struct err *no;           /* what the upstream said instead of a digest; until retry_ms */
-    char key[];               /* "<repo key>:<tag>" */
+    struct tag *prev, *next; /* least recently used first */
+    struct digest digest;    /* empty: not there, see `no` */
+    uint64_t checked_ms;     /* monotonic: when the upstream last confirmed it */
+    uint64_t retry_ms;       /* monotonic: the upstream was away; no new look-up before */
+    struct err *no;          /* what the upstream said instead of a digest; until retry_ms */
+    char key[];              /* "<repo key>:<tag>" */
 };
 
 struct tags {
@@ -183,7 +183,7 @@ struct lookup {
     char *tag, *key;
     struct tags_policy policy;
     struct flight *flight;
-    bool known;           /* a digest from before, `was` */
+    bool known; /* a digest from before, `was` */
     struct digest was;
     uint64_t was_checked_ms; /* monotonic; may be before the process began */
     struct fetch_head head;
@@ -231,8 +231,8 @@ static void failed(struct lookup *k, const struct err *err)
         return;
     }
     if (k->known && clock_mono_ms() - k->was_checked_ms <= k->policy.offline_ms) {
-        log_warn("upstream away: the last known answer stands", F_S("image", k->repo->canonical), F_S("tag", k->tag),
-                 F_S("digest", k->was.s), F_ERR(err));
+        log_warn("upstream away: the last known answer stands", F_S("image", k->repo->canonical),
+                 F_S("tag", k->tag), F_S("digest", k->was.s), F_ERR(err));
         metric_count("rac_cache_stale_total", "reason=\"upstream\"", 1);
         remember_away(k->t, k->key, k->policy.missing_ms);
         struct digest was = k->was;
@@ -295,8 +295,8 @@ static void on_head_done(void *arg, const struct err *err)
     }
     (void)snprintf(what, sizeof what, "manifest %.250s:%s", k->repo->canonical, k->tag);
     int rc = fetch_head_err(&k->head, k->repo->upstream, what, ERR_MANIFEST_UNKNOWN, &e);
-    /* Some registries answer HEAD otherwise than GET, or without a digest: GET has the last word, except where asking
-     * again would only make things worse. */
+    /* Some registries answer HEAD otherwise than GET, or without a digest: GET has the last word, except
+     * where asking again would only make things worse. */
     if (rc < 0 && (e.code == ERR_LIMITED || e.code == ERR_UNAUTHORIZED || k->head.status >= 500))
         failed(k, &e);
     else
@@ -335,7 +335,8 @@ static void on_state(void *arg, const struct state_tag *tag, const struct err *e
         uint64_t age_ms = age < 0 ? 0 : (uint64_t)age, now = clock_mono_ms();
         k->known = true;
         k->was = tag->digest;
-        /* A time before the machine was up does not fit the monotonic clock; the unsigned difference still does. */
+        /* A time before the machine was up does not fit the monotonic clock; the unsigned difference still
+         * does. */
         k->was_checked_ms = now - age_ms;
         remember(k->t, k->key, &k->was, k->was_checked_ms);
         if (age >= 0 && age_ms < k->policy.fresh_ms) {
@@ -351,8 +352,13 @@ static struct lookup *lookup_new(struct tags *t, struct loop *loop, struct repo 
                                  const struct tags_policy *policy, struct flight *flight, char *key)
 {
     struct lookup *k = mem_new(struct lookup);
-    *k = (struct lookup){.t = t, .loop = loop, .repo = repo_ref(repo), .tag = mem_strdup(tag), .key = key,
-                         .policy = *policy, .flight = flight};
+    *k = (struct lookup){.t = t,
+                         .loop = loop,
+                         .repo = repo_ref(repo),
+                         .tag = mem_strdup(tag),
+                         .key = key,
+                         .policy = *policy,
+                         .flight = flight};
     return k;
 }
 
@@ -367,8 +373,8 @@ static void lookup_begin(struct lookup *k)
     k->t->env->state->ops->tag_get(k->t->env->state, k->loop, &r, k->tag, on_state, k);
 }
 
-int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *tag, const struct tags_policy *policy,
-             struct tag_answer *ret, struct err *err)
+int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *tag,
+             const struct tags_policy *policy, struct tag_answer *ret, struct err *err)
 {
     char key[1024];
     int n = snprintf(key, sizeof key, "%s:%s", repo->key, tag);
@@ -382,7 +388,8 @@ int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *t
     if (e && digest_is_set(&e->digest)) {
         uint64_t age = now - e->checked_ms;
         bool away = e->retry_ms > now && age <= policy->offline_ms;
-        revalidate = age >= policy->fresh_ms && !away && policy->stale_while_revalidate && age <= policy->stale_ms;
+        revalidate =
+            age >= policy->fresh_ms && !away && policy->stale_while_revalidate && age <= policy->stale_ms;
         if (age < policy->fresh_ms || away || revalidate) {
             ret->digest = e->digest;
             ret->stale = age >= policy->fresh_ms;
@@ -404,8 +411,8 @@ int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *t
     return rc;
 }
 
-void tags_get(struct tags *t, struct loop *loop, struct repo *repo, const char *tag, const struct tags_policy *policy,
-              flight_fn *fn, void *arg)
+void tags_get(struct tags *t, struct loop *loop, struct repo *repo, const char *tag,
+              const struct tags_policy *policy, flight_fn *fn, void *arg)
 {
     char *key = mem_printf("%s:%s", repo->key, tag);
     struct flight *lead;

@@ -2,11 +2,12 @@
 #ifndef RAC_HTTP_REQUEST_H
 #define RAC_HTTP_REQUEST_H
 /*
- * One HTTP request, from its head to the end of its answer. It lives and dies on one worker's loop; nothing here may be
- * called from another thread. Slices and strings are valid until the request is over.
+ * One HTTP request, from its head to the end of its answer. It lives and dies on one worker's loop; nothing
+ * here may be called from another thread. Slices and strings are valid until the request is over.
  *
- * The request is over when its answer was sent whole, when the client left, or when the server ends: dispose callbacks
- * then run, once, whichever it was. They are the one place to drop references and to forget the request.
+ * The request is over when its answer was sent whole, when the client left, or when the server ends: dispose
+ * callbacks then run, once, whichever it was. They are the one place to drop references and to forget the
+ * request.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,12 +35,13 @@ struct slice request_method_name(const struct request *r); /* as sent */
 /* The path as it came over the wire: neither decoded nor normalised, without the query. Begins with '/'. */
 struct slice request_path(const struct request *r);
 struct slice request_query(const struct request *r); /* behind the '?', or empty */
-/* Decoded value of a query parameter, in the request's memory; p == NULL if it is not there. "%00" is refused: p == NULL. */
+/* Decoded value of a query parameter, in the request's memory; p == NULL if it is not there. "%00" is
+ * refused: p == NULL. */
 struct slice request_query_param(struct request *r, const char *name);
 /* First header of that name (lower-case), or p == NULL. */
 struct slice request_header(const struct request *r, const char *name);
-/* The index-th header of that name, from 0 (clients send Accept in one line or in six), or p == NULL. Host is there;
- * Content-Length, Transfer-Encoding, Expect and Upgrade are the server's business and are not. */
+/* The index-th header of that name, from 0 (clients send Accept in one line or in six), or p == NULL. Host is
+ * there; Content-Length, Transfer-Encoding, Expect and Upgrade are the server's business and are not. */
 struct slice request_header_at(const struct request *r, const char *name, unsigned index);
 struct slice request_host(const struct request *r); /* Host header or :authority; may be empty */
 struct slice request_body(const struct request *r); /* whole; at most the server's max_body_bytes */
@@ -58,10 +60,12 @@ char *request_strdup(struct request *r, struct slice s);
 /* Adds a callback for the end of the request; the last added runs first. */
 void request_on_dispose(struct request *r, void (*fn)(void *arg), void *arg);
 
-/* For the access log and metrics; a room may set the label of its route once ("manifests", "blobs", …; static string). */
+/* For the access log and metrics; a room may set the label of its route once ("manifests", "blobs", …; static
+ * string). */
 void request_set_route(struct request *r, const char *route);
 const char *request_route(const struct request *r); /* NULL: none was set */
-/* Free-form field for the access log line, a few at most; both strings must outlive the request (key static). */
+/* Free-form field for the access log line, a few at most; both strings must outlive the request (key static).
+ */
 void request_log_field(struct request *r, const char *key, struct slice value);
 /* Copies them to `out`, in the order they were added; returns how many, `max` at most. */
 unsigned request_log_fields(const struct request *r, struct log_field *out, unsigned max);

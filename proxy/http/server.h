@@ -2,11 +2,12 @@
 #ifndef RAC_HTTP_SERVER_H
 #define RAC_HTTP_SERVER_H
 /*
- * The HTTP server: one worker thread per core, each with its own event loop and its own SO_REUSEPORT listener on every
- * address. The only place (with its neighbours in this folder) that knows h2o; see docs/decisions for its traps.
+ * The HTTP server: one worker thread per core, each with its own event loop and its own SO_REUSEPORT listener
+ * on every address. The only place (with its neighbours in this folder) that knows h2o; see docs/decisions
+ * for its traps.
  *
- * Life: http_server_new (binds, so that errors come before anything runs) -> http_server_start -> http_server_drain ->
- * http_server_free. These are for the main thread.
+ * Life: http_server_new (binds, so that errors come before anything runs) -> http_server_start ->
+ * http_server_drain -> http_server_free. These are for the main thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,12 +23,13 @@ struct http_listen {
 };
 
 struct http_limits {
-    uint32_t max_connections;         /* over it, new connections wait in the backlog */
-    uint64_t max_body_bytes;          /* of a request; more is 413 */
-    uint32_t max_header_bytes;        /* of a request's head; more is 431 */
-    uint32_t head_timeout_ms;         /* a request's head, and an idle keep-alive connection (h2o has one timer for both) */
-    uint32_t slow_reader_timeout_ms;  /* a reader that takes nothing for that long is cut off; 0 = never */
-    uint32_t tcp_user_timeout_ms;     /* dead peers */
+    uint32_t max_connections;  /* over it, new connections wait in the backlog */
+    uint64_t max_body_bytes;   /* of a request; more is 413 */
+    uint32_t max_header_bytes; /* of a request's head; more is 431 */
+    uint32_t head_timeout_ms;  /* a request's head, and an idle keep-alive connection (h2o has one timer for
+                                  both) */
+    uint32_t slow_reader_timeout_ms; /* a reader that takes nothing for that long is cut off; 0 = never */
+    uint32_t tcp_user_timeout_ms;    /* dead peers */
 };
 extern const struct http_limits http_limits_default; /* 10000, 16 MiB, 64 KiB, 75 s, 60 s, 60 s */
 
@@ -39,7 +41,8 @@ struct http_config {
     const char *tls_certificate, *tls_key; /* PEM files; both or none; then every listener speaks TLS */
     bool http2;                            /* only with TLS, by ALPN */
 
-    /* On the worker's thread, before its first request and after its last: where per-worker things are made and freed. */
+    /* On the worker's thread, before its first request and after its last: where per-worker things are made
+     * and freed. */
     void (*worker_begin)(struct loop *loop, void *arg);
     void (*worker_end)(struct loop *loop, void *arg);
     /* Each request whose head and body are complete and passed the guards (see guard.h). */
@@ -60,8 +63,8 @@ struct loop *http_server_loop(const struct http_server *s, unsigned worker);
 const char *http_server_address(const struct http_server *s, unsigned i);
 /* Reads certificate and key again, for new connections. On an error the old ones stay. Any thread. */
 int http_server_reload_tls(struct http_server *s, struct err *err);
-/* No new connections; waits until every request is answered, grace_ms at most; then cuts off what is left, runs
- * worker_end on each worker and joins them. Returns the number of requests cut off. */
+/* No new connections; waits until every request is answered, grace_ms at most; then cuts off what is left,
+ * runs worker_end on each worker and joins them. Returns the number of requests cut off. */
 unsigned http_server_drain(struct http_server *s, uint32_t grace_ms);
 void http_server_free(struct http_server *s);
 

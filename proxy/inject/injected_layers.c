@@ -50,8 +50,7 @@ void injected_layers_free(struct injected_layers *l)
     if (!l)
         return;
     struct known_layer *k, *next;
-    HASH_ITER(hh, l->map, k, next)
-    {
+    HASH_ITER (hh, l->map, k, next) {
         HASH_DEL(l->map, k);
         injection_unref(k->injection);
         free(k);
@@ -61,8 +60,8 @@ void injected_layers_free(struct injected_layers *l)
     free(l);
 }
 
-/* The entry is never removed, so that pinned bytes and the way to them last as long as the process. The same gzip digest
- * with another tar digest is a different claim: it is checked anew, and fails. */
+/* The entry is never removed, so that pinned bytes and the way to them last as long as the process. The same
+ * gzip digest with another tar digest is a different claim: it is checked anew, and fails. */
 static bool is_verified(struct injected_layers *l, struct injection *inj, const struct injection_layer *layer)
 {
     struct known_layer *k;
@@ -84,7 +83,8 @@ static bool is_verified(struct injected_layers *l, struct injection *inj, const 
     return verified;
 }
 
-static void set_verified(struct injected_layers *l, struct injection *inj, const struct injection_layer *layer, bool yes)
+static void set_verified(struct injected_layers *l, struct injection *inj,
+                         const struct injection_layer *layer, bool yes)
 {
     struct known_layer *k;
     pthread_mutex_lock(&l->lock);
@@ -115,15 +115,15 @@ static void on_fetched(void *arg, const struct err *err)
     if (err)
         log_error("injected layer refused", F_ERR(err));
     else
-        log_info("injected layer verified", F_S("name", lead->layer->name), F_S("digest", lead->layer->gzip_digest.s),
-                 F_U("bytes", lead->layer->gzip_size));
+        log_info("injected layer verified", F_S("name", lead->layer->name),
+                 F_S("digest", lead->layer->gzip_digest.s), F_U("bytes", lead->layer->gzip_size));
     flight_finish(lead->flight, err ? NULL : &fine, err);
     injection_unref(lead->injection);
     free(lead);
 }
 
-static void join(struct injected_layers *l, struct loop *loop, struct injection *inj, const struct injection_layer *layer,
-                 flight_fn *fn, void *arg)
+static void join(struct injected_layers *l, struct loop *loop, struct injection *inj,
+                 const struct injection_layer *layer, flight_fn *fn, void *arg)
 {
     cleanup_free char *key = mem_printf("%s %s %llu", layer->gzip_digest.s, layer->tar_digest.s,
                                         (unsigned long long)layer->gzip_size);

@@ -33,7 +33,8 @@ static void finish(struct layer_fetch *f)
 {
     const struct injection_layer *l = f->layer;
     if (f->failed)
-        (void)err_wrap(&f->err, "injected layer %s%s%s", l->name ? l->name : "", l->name ? " " : "", l->gzip_digest.s);
+        (void)err_wrap(&f->err, "injected layer %s%s%s", l->name ? l->name : "", l->name ? " " : "",
+                       l->gzip_digest.s);
     if (f->partial)
         f->env->store->ops->partial_close(f->env->store, f->partial, false);
     blob_unref(f->stored);
@@ -100,7 +101,8 @@ static int read_through(struct layer_fetch *f, int fd, const char *name, bool in
             return err_set_errno(&f->err, ERR_IO, errno, "cannot read %s", name);
         if (n == 0)
             return layer_verifier_finish(f->verifier, &f->err);
-        if ((into_partial ? take(f, chunk, (size_t)n) : layer_verifier_update(f->verifier, chunk, (size_t)n, &f->err)) < 0)
+        if ((into_partial ? take(f, chunk, (size_t)n)
+                          : layer_verifier_update(f->verifier, chunk, (size_t)n, &f->err)) < 0)
             return -1;
         at += n;
     }
@@ -198,8 +200,8 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
         }
     }
     if (injection_layer_location(f->layer, &where, &f->err) == 0 && where == LAYER_HTTPS)
-        (void)fetch_start(f->env->client(f->loop), &(struct fetch_params){.url = f->layer->location, .accept = "*/*"},
-                          &ops, f);
+        (void)fetch_start(f->env->client(f->loop),
+                          &(struct fetch_params){.url = f->layer->location, .accept = "*/*"}, &ops, f);
     else
         jobs_submit(f->env->jobs, f->loop, copy_job, written, f);
 }
@@ -219,8 +221,8 @@ static void on_checked(void *arg)
         return;
     }
     struct digest digest = f->layer->gzip_digest;
-    /* If the bytes have the gzip digest, the injection is wrong and fetching them again changes nothing: the second
-     * check says so. If not, the stored blob is damaged. */
+    /* If the bytes have the gzip digest, the injection is wrong and fetching them again changes nothing: the
+     * second check says so. If not, the stored blob is damaged. */
     log_warn("stored layer does not pass the check", F_S("digest", digest.s), F_ERR(&f->err));
     blob_unref(steal_ptr(&f->stored));
     f->failed = false;
@@ -245,8 +247,13 @@ void layer_fetch(const struct cache_env *env, struct loop *loop, struct injectio
                  const struct injection_layer *layer, uint64_t max_tar_bytes, layer_fetch_fn *fn, void *arg)
 {
     struct layer_fetch *f = mem_new(struct layer_fetch);
-    *f = (struct layer_fetch){.env = env, .loop = loop, .injection = injection_ref(injection), .layer = layer,
-                              .max_tar_bytes = max_tar_bytes, .fn = fn, .arg = arg};
+    *f = (struct layer_fetch){.env = env,
+                              .loop = loop,
+                              .injection = injection_ref(injection),
+                              .layer = layer,
+                              .max_tar_bytes = max_tar_bytes,
+                              .fn = fn,
+                              .arg = arg};
     if (layer->gzip_size == 0) {
         f->failed = err_set(&f->err, ERR_INVALID, "gzipSize is 0");
         loop_post(loop, finish_on_loop, f);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_INJECT_LAYER_FETCH_H
 #define RAC_INJECT_LAYER_FETCH_H
-/* One injected layer into the store: from the store itself (checked again), a file, the text of the injection, or https. */
+/* One injected layer into the store: from the store itself (checked again), a file, the text of the
+ * injection, or https. */
 #include "layers/injection.h"
 #include "proxy/cache/env.h"
 

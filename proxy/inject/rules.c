@@ -50,8 +50,9 @@ static void list_injection(struct rules *r, struct injection *injection)
 static void add(struct rules *r, const char *text, bool upstream, struct injection *injection)
 {
     r->rule = mem_realloc(r->rule, (r->count + 1) * sizeof *r->rule);
-    r->rule[r->count++] = (struct rule){
-        .text = mem_strdup(text), .upstream = upstream, .injection = injection ? injection_ref(injection) : NULL};
+    r->rule[r->count++] = (struct rule){.text = mem_strdup(text),
+                                        .upstream = upstream,
+                                        .injection = injection ? injection_ref(injection) : NULL};
     if (injection && !injection_is_empty(injection))
         list_injection(r, injection);
 }

@@ -13,7 +13,8 @@
 #include "proxy/inject/variant_make.h"
 
 #define SHARDS    16
-#define SHARD_MAX 2048 /* variants known in memory, per shard: their digests, the bytes are the documents' */
+#define SHARD_MAX 2048 /* variants known in memory, per shard: their digests, the bytes are the documents'   \
+                        */
 
 struct entry {
     UT_hash_handle hh;
@@ -174,9 +175,10 @@ static void on_durable(void *arg, const struct err *err)
     }
     if (--g->waiting)
         return;
-    if (g->failed) /* answered from memory while it lasts; a state that does not write is said by /readyz and the log */
-        log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical), F_S("digest", g->doc->digest.s),
-                  F_ERR(&g->err));
+    if (g->failed) /* answered from memory while it lasts; a state that does not write is said by /readyz and
+                      the log */
+        log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical),
+                  F_S("digest", g->doc->digest.s), F_ERR(&g->err));
     remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest);
     get_end(g, NULL);
 }
@@ -197,14 +199,17 @@ static void on_made(void *arg, struct document *doc, const char *skipped, const 
         return;
     }
     metric_inc(g->found ? v->remade : v->made);
-    log_info("image rewritten", F_S("image", g->repo->canonical), F_S("source", g->source.s), F_S("target", doc->digest.s),
-             F_S("injection", injection_digest(g->injection)->s));
+    log_info("image rewritten", F_S("image", g->repo->canonical), F_S("source", g->source.s),
+             F_S("target", doc->digest.s), F_S("injection", injection_digest(g->injection)->s));
     g->waiting = 3;
     const char *text = injection_json(g->injection);
-    state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), on_durable, g);
+    state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), on_durable,
+                              g);
     links_add(v->c.links, g->loop, g->repo, doc, on_durable, g);
-    struct state_variant sv = {.canonical = g->repo->canonical, .source = g->source,
-                               .injection = *injection_digest(g->injection), .target = doc->digest,
+    struct state_variant sv = {.canonical = g->repo->canonical,
+                               .source = g->source,
+                               .injection = *injection_digest(g->injection),
+                               .target = doc->digest,
                                .media_type = doc->media_type};
     state->ops->variant_put(state, g->loop, &sv, on_durable, g);
 }
@@ -263,10 +268,15 @@ void variants_get(struct variants *v, struct loop *loop, struct repo *repo, cons
         return;
     }
     struct get *g = mem_new(struct get);
-    *g = (struct get){.v = v, .loop = loop, .repo = repo_ref(repo), .source = *source,
-                      .injection = injection_ref(injection), .flight = lead};
+    *g = (struct get){.v = v,
+                      .loop = loop,
+                      .repo = repo_ref(repo),
+                      .source = *source,
+                      .injection = injection_ref(injection),
+                      .flight = lead};
     struct state *state = v->c.env->state;
-    state->ops->variant_by_source(state, loop, repo->canonical, source, injection_digest(injection), on_known, g);
+    state->ops->variant_by_source(state, loop, repo->canonical, source, injection_digest(injection), on_known,
+                                  g);
 }
 
 /* ---- made again, from what was announced ---- */
@@ -347,7 +357,8 @@ static void on_injection(void *arg, const char *text, size_t len, const struct e
             restore_none(r);
         return;
     }
-    cleanup_injection struct injection *inj = injection_parse(text, len, INJECTION_FROM_CONFIGURATION, NULL, &e);
+    cleanup_injection struct injection *inj =
+        injection_parse(text, len, INJECTION_FROM_CONFIGURATION, NULL, &e);
     if (!inj) {
         (void)err_wrap(&e, "recorded injection %s", r->injection.s);
         restore_end(r, NULL, &e);
@@ -394,6 +405,7 @@ void variants_restore(struct variants *v, struct loop *loop, struct repo *repo, 
                       flight_fn *fn, void *arg)
 {
     struct restore *r = mem_new(struct restore);
-    *r = (struct restore){.v = v, .loop = loop, .repo = repo_ref(repo), .wanted = *target, .fn = fn, .arg = arg};
+    *r = (struct restore){
+        .v = v, .loop = loop, .repo = repo_ref(repo), .wanted = *target, .fn = fn, .arg = arg};
     documents_get(v->c.documents, loop, repo, target, DOCUMENT_BLOB, true, on_here, r);
 }

@@ -4,10 +4,10 @@
 /*
  * Rewritten manifests: made once, found again, made again.
  *
- * A variant is what layers/inject makes of (canonical name, source manifest, injection). It is found in memory, else in
- * the state, else made: source manifest and config through the cache, layers present and verified, then the pure
- * function; for an index the children first, concurrently. Before a variant's digest is announced, the pair it came from
- * is durable, so that it can be made again whenever its bytes are gone.
+ * A variant is what layers/inject makes of (canonical name, source manifest, injection). It is found in
+ * memory, else in the state, else made: source manifest and config through the cache, layers present and
+ * verified, then the pure function; for an index the children first, concurrently. Before a variant's digest
+ * is announced, the pair it came from is durable, so that it can be made again whenever its bytes are gone.
  */
 #include "layers/injection.h"
 #include "proxy/cache/document.h"
@@ -19,16 +19,16 @@ struct variants *variants_new(const struct cache_env *env, struct documents *doc
                               struct injected_layers *layers);
 void variants_free(struct variants *v);
 
-/* From memory only: a document reference, the rewritten manifest or, where there is nothing to rewrite, the source. NULL:
- * ask variants_get. */
+/* From memory only: a document reference, the rewritten manifest or, where there is nothing to rewrite, the
+ * source. NULL: ask variants_get. */
 struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
                               const struct injection *injection);
 /* The result is a struct document reference. On a worker's loop; the answer never comes from inside. */
 void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
                   struct injection *injection, flight_fn *fn, void *arg);
-/* A digest that may be one we announced under this name, or belong to one: its manifest or config, from memory, store, or
- * made again from the recorded pair. Neither document nor error: it is an injected layer, and back in the store.
- * ERR_NOT_FOUND: not ours. */
+/* A digest that may be one we announced under this name, or belong to one: its manifest or config, from
+ * memory, store, or made again from the recorded pair. Neither document nor error: it is an injected layer,
+ * and back in the store. ERR_NOT_FOUND: not ours. */
 void variants_restore(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *target,
                       flight_fn *fn, void *arg);
 #endif

@@ -54,7 +54,8 @@ static void finish(struct make *m, struct document *doc, const char *skipped, co
 {
     if (skipped) {
         char labels[80];
-        metric_count("rac_injection_skipped_total", metric_labels(labels, sizeof labels, "reason", skipped, NULL), 1);
+        metric_count("rac_injection_skipped_total",
+                     metric_labels(labels, sizeof labels, "reason", skipped, NULL), 1);
     }
     m->fn(m->arg, doc, skipped, err);
     for (size_t i = 0; i < m->child_count; ++i)
@@ -82,13 +83,15 @@ static void note_failure(struct make *m, const struct err *err)
     }
 }
 
-/* A rewritten child is announced by its index: what it came from must be known as long as the index is. The state writes
- * in order, and the index waits for its own entry: so this one needs no waiting. */
+/* A rewritten child is announced by its index: what it came from must be known as long as the index is. The
+ * state writes in order, and the index waits for its own entry: so this one needs no waiting. */
 static void record_child(struct make *m, const struct document *doc)
 {
     struct state *state = m->c->env->state;
-    struct state_variant v = {.canonical = m->repo->canonical, .source = m->source,
-                              .injection = *injection_digest(m->injection), .target = doc->digest,
+    struct state_variant v = {.canonical = m->repo->canonical,
+                              .source = m->source,
+                              .injection = *injection_digest(m->injection),
+                              .target = doc->digest,
                               .media_type = doc->media_type};
     links_add(m->c->links, m->loop, m->repo, doc, NULL, NULL);
     state->ops->variant_put(state, m->loop, &v, NULL, NULL);
@@ -102,7 +105,8 @@ static void keep(struct make *m, struct inject_result *r)
         return;
     }
     if (r->config)
-        document_unref(documents_add(m->c->documents, m->loop, &r->config_digest, "", steal_ptr(&r->config), r->config_len));
+        document_unref(documents_add(m->c->documents, m->loop, &r->config_digest, "", steal_ptr(&r->config),
+                                     r->config_len));
     struct document *doc = documents_add(m->c->documents, m->loop, &r->manifest_digest, r->media_type,
                                          steal_ptr(&r->manifest), r->manifest_len);
     if (m->path->parent)
@@ -122,8 +126,8 @@ static void image_part_done(struct make *m)
     }
     cleanup_inject_result struct inject_result r = {0};
     struct err err;
-    if (inject_image(m->manifest, m->config->bytes, m->config->len, m->injection, m->repo->canonical, &m->source, &r,
-                     &err) < 0) {
+    if (inject_image(m->manifest, m->config->bytes, m->config->len, m->injection, m->repo->canonical,
+                     &m->source, &r, &err) < 0) {
         if (err.code != ERR_SIZE_INVALID)
             err.code = ERR_UPSTREAM;
         (void)err_wrap(&err, "%s@%s cannot be rewritten", m->repo->canonical, m->source.s);
@@ -197,10 +201,12 @@ static void on_child(void *arg, struct document *doc, const char *skipped, const
     struct child *child = arg;
     struct make *m = child->make;
     if (err && err->code == ERR_MANIFEST_UNKNOWN) {
-        /* Mirrors often hold only some of an index's platforms. Who asks for a missing one gets the upstream's 404. */
+        /* Mirrors often hold only some of an index's platforms. Who asks for a missing one gets the
+         * upstream's 404. */
         metric_count("rac_injection_skipped_total", "reason=\"missing_child\"", 1);
         log_info("index names a manifest that its registry does not have: left as it is",
-                 F_S("image", m->repo->canonical), F_S("index", m->source.s), F_S("child", child->descriptor->digest.s));
+                 F_S("image", m->repo->canonical), F_S("index", m->source.s),
+                 F_S("child", child->descriptor->digest.s));
     } else if (err) {
         note_failure(m, err);
     } else if (skipped) {
@@ -251,15 +257,16 @@ static void on_source(void *arg, void *result, const struct err *err)
         finish(m, NULL, NULL, err);
         return;
     }
-    m->manifest = manifest_parse(m->doc->bytes, m->doc->len, m->doc->media_type[0] ? m->doc->media_type : NULL, &e);
+    m->manifest =
+        manifest_parse(m->doc->bytes, m->doc->len, m->doc->media_type[0] ? m->doc->media_type : NULL, &e);
     if (!m->manifest) {
         e.code = ERR_UPSTREAM;
         (void)err_wrap(&e, "manifest of %s@%s is not valid", m->repo->canonical, m->source.s);
         finish(m, NULL, NULL, &e);
         return;
     }
-    /* The bytes came for this name and these credentials, so the name refers to them: also to those that the injection
-     * leaves alone. */
+    /* The bytes came for this name and these credentials, so the name refers to them: also to those that the
+     * injection leaves alone. */
     links_add(m->c->links, m->loop, m->repo, m->doc, NULL, NULL);
     if (manifest_is_index(m->manifest))
         make_index(m);
@@ -275,21 +282,29 @@ static void refuse(void *arg)
     finish(m, NULL, NULL, &m->err);
 }
 
-void variant_make(const struct variant_context *c, struct loop *loop, struct repo *repo, const struct digest *source,
-                  struct injection *injection, struct variant_path *parent, variant_made_fn *fn, void *arg)
+void variant_make(const struct variant_context *c, struct loop *loop, struct repo *repo,
+                  const struct digest *source, struct injection *injection, struct variant_path *parent,
+                  variant_made_fn *fn, void *arg)
 {
     struct make *m = mem_new(struct make);
-    *m = (struct make){.c = c, .loop = loop, .repo = repo_ref(repo), .source = *source,
-                       .injection = injection_ref(injection), .fn = fn, .arg = arg};
+    *m = (struct make){.c = c,
+                       .loop = loop,
+                       .repo = repo_ref(repo),
+                       .source = *source,
+                       .injection = injection_ref(injection),
+                       .fn = fn,
+                       .arg = arg};
     m->path = mem_new(struct variant_path);
-    *m->path = (struct variant_path){.refs = 1, .parent = parent, .digest = *source, .depth = parent ? parent->depth + 1 : 1};
+    *m->path = (struct variant_path){
+        .refs = 1, .parent = parent, .digest = *source, .depth = parent ? parent->depth + 1 : 1};
     if (parent)
         ++parent->refs;
     for (const struct variant_path *p = parent; p; p = p->parent)
         if (digest_eq(&p->digest, source))
             (void)err_set(&m->err, ERR_UPSTREAM, "index %s@%s contains itself", repo->canonical, source->s);
     if (m->path->depth > VARIANT_DEPTH_MAX + 1)
-        (void)err_set(&m->err, ERR_UPSTREAM, "indexes of %s are nested deeper than %d", repo->canonical, VARIANT_DEPTH_MAX);
+        (void)err_set(&m->err, ERR_UPSTREAM, "indexes of %s are nested deeper than %d", repo->canonical,
+                      VARIANT_DEPTH_MAX);
     if (m->err.code != ERR_NONE)
         loop_post(loop, refuse, m);
     else

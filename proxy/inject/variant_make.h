@@ -6,7 +6,8 @@
 
 #define VARIANT_DEPTH_MAX 4 /* an index in an index in … */
 
-/* What lies between an index and the child that is being made: cycles are refused. On the stack of nobody: counted. */
+/* What lies between an index and the child that is being made: cycles are refused. On the stack of nobody:
+ * counted. */
 struct variant_path {
     unsigned refs; /* not atomic: one loop */
     struct variant_path *parent;
@@ -23,6 +24,7 @@ struct variant_context {
 
 /* doc: a reference, the rewritten manifest, or the source where `skipped` says why it stays as it is. */
 typedef void variant_made_fn(void *arg, struct document *doc, const char *skipped, const struct err *err);
-void variant_make(const struct variant_context *c, struct loop *loop, struct repo *repo, const struct digest *source,
-                  struct injection *injection, struct variant_path *parent, variant_made_fn *fn, void *arg);
+void variant_make(const struct variant_context *c, struct loop *loop, struct repo *repo,
+                  const struct digest *source, struct injection *injection, struct variant_path *parent,
+                  variant_made_fn *fn, void *arg);
 #endif

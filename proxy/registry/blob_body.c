@@ -10,7 +10,8 @@
 #include "proxy/registry/range.h"
 #include "proxy/registry/reply.h"
 
-#define COPY_MAX ((size_t)64 << 10) /* per reader, only while a full disk makes a fill stream through memory */
+#define COPY_MAX                                                                                             \
+    ((size_t)64 << 10) /* per reader, only while a full disk makes a fill stream through memory */
 
 /* The answer is a row of parts: text of ours (multipart heads), then a piece of the blob. */
 struct part {
@@ -31,8 +32,8 @@ struct blob_body {
     struct part *part;
     size_t part_count, at;
     bool text_sent;
-    uint64_t sent;  /* of the current part's piece */
-    bool pulling;   /* the stream waits for bytes of the fill */
+    uint64_t sent; /* of the current part's piece */
+    bool pulling;  /* the stream waits for bytes of the fill */
     char *copy;
 };
 
@@ -178,7 +179,8 @@ static void unsatisfiable(struct blob_body *b)
     struct err err;
     (void)snprintf(text, sizeof text, "bytes */%" PRIu64, b->size);
     response_header(b->r, "Content-Range", slice_of(text));
-    (void)err_set(&err, ERR_RANGE_INVALID, "the range lies outside of %s, which has %" PRIu64 " bytes", b->digest.s, b->size);
+    (void)err_set(&err, ERR_RANGE_INVALID, "the range lies outside of %s, which has %" PRIu64 " bytes",
+                  b->digest.s, b->size);
     reply_err(b->r, &err);
 }
 
@@ -215,8 +217,8 @@ static void answer(struct blob_body *b)
     } else {
         response_header_ref(r, "Content-Type", SLICE_LIT("application/octet-stream"));
         if (verdict == RANGE_SOME) {
-            (void)snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range[0].first, range[0].last,
-                           b->size);
+            (void)snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range[0].first,
+                           range[0].last, b->size);
             response_header(r, "Content-Range", slice_of(text));
             length = range[0].last - range[0].first + 1;
             single(b, range[0].first, length);
@@ -245,7 +247,8 @@ void blob_body_from_memory(struct request *r, struct document *doc)
     answer(b);
 }
 
-struct blob_body *blob_body_from_fill(struct request *r, const struct digest *digest, struct fill_reader *reader)
+struct blob_body *blob_body_from_fill(struct request *r, const struct digest *digest,
+                                      struct fill_reader *reader)
 {
     struct blob_body *b = body_new(r, digest, fill_reader_size(reader));
     b->reader = reader;

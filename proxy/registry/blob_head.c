@@ -39,14 +39,18 @@ static void on_done(void *arg, const struct err *err)
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
-void blob_head(struct upstream_client *client, struct repo *repo, const struct digest *digest, blob_head_fn *fn, void *arg)
+void blob_head(struct upstream_client *client, struct repo *repo, const struct digest *digest,
+               blob_head_fn *fn, void *arg)
 {
     struct blob_head *h = mem_new(struct blob_head);
     *h = (struct blob_head){.repo = repo_ref(repo), .fn = fn, .arg = arg};
     (void)snprintf(h->what, sizeof h->what, "blob %.200s@%s", repo->canonical, digest->s);
     cleanup_free char *path = mem_printf("/v2/%s/blobs/%s", repo->repository, digest->s);
     (void)fetch_start(client,
-                      &(struct fetch_params){.upstream = repo->upstream, .path = path, .repository = repo->repository,
-                                             .head = true, .accept = "*/*"},
+                      &(struct fetch_params){.upstream = repo->upstream,
+                                             .path = path,
+                                             .repository = repo->repository,
+                                             .head = true,
+                                             .accept = "*/*"},
                       &ops, h);
 }

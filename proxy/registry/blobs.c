@@ -3,7 +3,7 @@
  * GET and HEAD /v2/<name>/blobs/<digest>.
  *
  *   may the name read it? ── link known ─┬─> memory ─> store ─> a layer of ours ─> a config of ours ─> fill
- *                         └─ not known ──┴─> here already: the upstream is asked (HEAD); else the fill itself is the question
+ *                         └─ not known ──┴─> here already: ask upstream (HEAD); else the fill is the question
  */
 #include <stdlib.h>
 
@@ -111,7 +111,8 @@ static void on_fill_changed(void *arg)
             loop_timer_arm(a->loop, &a->again, BUSY_MS, on_busy_over, a);
             break;
         }
-        (void)err_set(&err, ERR_NO_SPACE, "no room on the proxy's disk to keep %s, and others are reading it: try again",
+        (void)err_set(&err, ERR_NO_SPACE,
+                      "no room on the proxy's disk to keep %s, and others are reading it: try again",
                       a->digest.s);
         ask_fail(a, &err);
         break;
@@ -131,7 +132,8 @@ static void on_fill_changed(void *arg)
 static void join_fill(struct ask *a)
 {
     ++a->joins;
-    a->reader = fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
+    a->reader =
+        fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
     /* Begun under another name since we looked: its upstream's yes is not ours. */
     if (!a->linked && strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0) {
         fill_leave(steal_ptr(&a->reader));
@@ -324,7 +326,8 @@ void blobs_handle(struct registry *g, struct request *r, struct target *t, struc
         }
     }
     struct ask *a = mem_new(struct ask);
-    *a = (struct ask){.refs = 2, .r = r, .loop = request_loop(r), .g = g, .t = t, .digest = digest, .size = size};
+    *a = (struct ask){
+        .refs = 2, .r = r, .loop = request_loop(r), .g = g, .t = t, .digest = digest, .size = size};
     request_on_dispose(r, on_request_over, a);
     links_get(g->links, a->loop, t->repo, &digest, DOCUMENT_BLOB, on_link, a);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_REGISTRY_HANDLERS_H
 #define RAC_REGISTRY_HANDLERS_H
-/* One handler a route; each answers, now or later. For registry*.c only. `name` is the name as it stands in the path;
- * the target's reference is the handler's. */
+/* One handler a route; each answers, now or later. For registry*.c only. `name` is the name as it stands in
+ * the path; the target's reference is the handler's. */
 #include "proxy/registry/target.h"
 
 void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference);

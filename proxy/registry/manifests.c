@@ -7,8 +7,8 @@
  *   digest ─┬─ the name refers to it: memory, store, or made again if we announced it
  *           └─ else the upstream decides
  *
- * Everything warm is answered in manifests_handle itself; the rest becomes a struct pull, which outlives its request if
- * that one leaves.
+ * Everything warm is answered in manifests_handle itself; the rest becomes a struct pull, which outlives its
+ * request if that one leaves.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,7 +116,8 @@ static void pull_source(struct pull *p, const struct digest *source)
     if (p->t->injection)
         variants_get(p->g->variants, p->loop, p->t->repo, source, p->t->injection, on_variant, p);
     else
-        documents_get(p->g->documents, p->loop, p->t->repo, source, DOCUMENT_MANIFEST, false, on_tag_document, p);
+        documents_get(p->g->documents, p->loop, p->t->repo, source, DOCUMENT_MANIFEST, false, on_tag_document,
+                      p);
 }
 
 static void on_tag(void *arg, void *result, const struct err *err)
@@ -146,7 +147,8 @@ static void on_rewritten(void *arg, void *result, const struct err *err)
     } else {
         struct err e;
         (void)err_set(&e, ERR_DENIED,
-                      "%s@%s is the original, without the injection that is required here (inject.pinned: refuse): pull "
+                      "%s@%s is the original, without the injection that is required here (inject.pinned: "
+                      "refuse): pull "
                       "it by tag, or pinned to %s",
                       p->t->repo->canonical, p->ref.digest.s, rewritten->digest.s);
         pull_fail(p, &e);
@@ -189,7 +191,8 @@ static void on_pinned_upstream(void *arg, void *result, const struct err *err)
         pull_pinned(p, result);
     } else {
         /* A no is the truth also for what we knew before; that an upstream is away is not. */
-        bool no = err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
+        bool no =
+            err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
         if (no && p->linked)
             links_drop(p->g->links, p->t->repo, &p->ref.digest);
         if (no)
@@ -207,7 +210,8 @@ static void ask_upstream(struct pull *p)
         return;
     }
     ++p->refs;
-    documents_fetch(p->g->documents, p->loop, p->t->repo, &p->ref.digest, NULL, DOCUMENT_MANIFEST, on_pinned_upstream, p);
+    documents_fetch(p->g->documents, p->loop, p->t->repo, &p->ref.digest, NULL, DOCUMENT_MANIFEST,
+                    on_pinned_upstream, p);
 }
 
 static void on_restored(void *arg, void *result, const struct err *err)
@@ -244,7 +248,8 @@ static void on_link(void *arg, bool known, uint64_t size)
     p->linked = known;
     if (known) {
         ++p->refs;
-        documents_get(p->g->documents, p->loop, p->t->repo, &p->ref.digest, DOCUMENT_MANIFEST, true, on_local, p);
+        documents_get(p->g->documents, p->loop, p->t->repo, &p->ref.digest, DOCUMENT_MANIFEST, true, on_local,
+                      p);
     } else {
         ask_upstream(p);
     }
@@ -253,8 +258,8 @@ static void on_link(void *arg, bool known, uint64_t size)
 
 /* ---- warm, or a pull ---- */
 
-static struct document *warm(struct registry *g, struct loop *loop, struct target *t, const struct reference *ref,
-                             bool *ret_stale)
+static struct document *warm(struct registry *g, struct loop *loop, struct target *t,
+                             const struct reference *ref, bool *ret_stale)
 {
     if (ref->is_digest) {
         if ((t->injection && t->config->pinned_refuse) || !links_try(g->links, t->repo, &ref->digest, NULL))

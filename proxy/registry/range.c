@@ -48,7 +48,8 @@ static size_t join(struct range *r, size_t n)
     return out + 1;
 }
 
-enum range_verdict range_parse(struct slice header, uint64_t size, struct range ret[RANGES_MAX], size_t *ret_count)
+enum range_verdict range_parse(struct slice header, uint64_t size, struct range ret[RANGES_MAX],
+                               size_t *ret_count)
 {
     size_t n = 0;
     *ret_count = 0;

@@ -19,7 +19,8 @@ enum range_verdict {
     RANGE_UNSATISFIABLE, /* 416 */
 };
 
-/* header.p NULL = none. Parts that lie outside are left out; adjoining and overlapping parts are joined, so that the
- * answer is never larger than the blob. */
-enum range_verdict range_parse(struct slice header, uint64_t size, struct range ret[RANGES_MAX], size_t *ret_count);
+/* header.p NULL = none. Parts that lie outside are left out; adjoining and overlapping parts are joined, so
+ * that the answer is never larger than the blob. */
+enum range_verdict range_parse(struct slice header, uint64_t size, struct range ret[RANGES_MAX],
+                               size_t *ret_count);
 #endif

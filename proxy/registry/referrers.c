@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * GET /v2/<name>/referrers/<digest>: the upstream's; where it has no such API, what stands under its tag schema
- * (OCI distribution spec, "Referrers Tag Schema"); else an empty index. Of a digest that we made nobody upstream knows:
- * an empty index at once.
+ * GET /v2/<name>/referrers/<digest>: the upstream's; where it has no such API, what stands under its tag
+ * schema (OCI distribution spec, "Referrers Tag Schema"); else an empty index. Of a digest that we made
+ * nobody upstream knows: an empty index at once.
  */
 #include <stdlib.h>
 
@@ -50,7 +50,8 @@ static void send_index(struct request *r, const char *json, size_t len, bool fil
 
 static void send_empty(struct referrers *x)
 {
-    static const char empty[] = "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_TYPE_OCI_INDEX "\",\"manifests\":[]}";
+    static const char empty[] =
+        "{\"schemaVersion\":2,\"mediaType\":\"" MEDIA_TYPE_OCI_INDEX "\",\"manifests\":[]}";
     send_index(x->r, empty, sizeof empty - 1, x->artifact_type != NULL);
 }
 
@@ -85,7 +86,8 @@ static bool is_absent(const struct fetch_head *head)
     return head && (head->status == 404 || head->status == 405 || head->status == 400 || head->status == 501);
 }
 
-static void on_schema(void *arg, struct request *r, const struct fetch_head *head, json_t *json, const struct err *err)
+static void on_schema(void *arg, struct request *r, const struct fetch_head *head, json_t *json,
+                      const struct err *err)
 {
     struct referrers *x = arg;
     if (!r)
@@ -100,7 +102,8 @@ static void on_schema(void *arg, struct request *r, const struct fetch_head *hea
     referrers_unref(x);
 }
 
-static void on_api(void *arg, struct request *r, const struct fetch_head *head, json_t *json, const struct err *err)
+static void on_api(void *arg, struct request *r, const struct fetch_head *head, json_t *json,
+                   const struct err *err)
 {
     struct referrers *x = arg;
     if (!r) {
@@ -110,8 +113,8 @@ static void on_api(void *arg, struct request *r, const struct fetch_head *head, 
     } else if (is_absent(head)) {
         ++x->refs;
         struct slice alg = digest_algorithm(&x->digest);
-        cleanup_free char *path = mem_printf("/v2/%s/manifests/%.*s-%s", x->t->repo->repository, (int)alg.len, alg.p,
-                                             digest_hex(&x->digest));
+        cleanup_free char *path = mem_printf("/v2/%s/manifests/%.*s-%s", x->t->repo->repository, (int)alg.len,
+                                             alg.p, digest_hex(&x->digest));
         relay_json(x->g, r, x->t, path, MEDIA_TYPE_OCI_INDEX, x->what, ERR_MANIFEST_UNKNOWN, on_schema, x);
     } else {
         reply_err(r, err);
@@ -154,5 +157,6 @@ void referrers_handle(struct registry *g, struct request *r, struct target *t, s
     x->artifact_type = type.p && type.len ? mem_dup(type.p, type.len) : NULL;
     (void)snprintf(x->what, sizeof x->what, "referrers of %.200s@%s", t->repo->canonical, digest.s);
     request_on_dispose(r, on_request_over, x);
-    g->env->state->ops->variant_by_target(g->env->state, request_loop(r), t->repo->canonical, &digest, on_variant, x);
+    g->env->state->ops->variant_by_target(g->env->state, request_loop(r), t->repo->canonical, &digest,
+                                          on_variant, x);
 }

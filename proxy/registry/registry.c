@@ -59,7 +59,8 @@ void registry_handle(struct registry *g, struct request *r)
     enum http_method method = request_method(r);
     request_set_route(r, route_label(route.kind));
     if (route.kind == ROUTE_UNKNOWN) {
-        reply_error(r, 404, "NAME_UNKNOWN", "no such path: see the OCI distribution spec for what is under /v2/");
+        reply_error(r, 404, "NAME_UNKNOWN",
+                    "no such path: see the OCI distribution spec for what is under /v2/");
     } else if ((method != HTTP_GET && method != HTTP_HEAD) || route.kind == ROUTE_UPLOAD) {
         unsupported(r, route.kind);
     } else if (route.kind == ROUTE_BASE) {

@@ -2,8 +2,8 @@
 #ifndef RAC_REGISTRY_REGISTRY_H
 #define RAC_REGISTRY_REGISTRY_H
 /*
- * The distribution API (OCI distribution spec 1.1, pull side): what is under /v2/. Knows requests and responses, the
- * cache and the injections; never h2o or curl.
+ * The distribution API (OCI distribution spec 1.1, pull side): what is under /v2/. Knows requests and
+ * responses, the cache and the injections; never h2o or curl.
  */
 #include "proxy/cache/document.h"
 #include "proxy/cache/fill.h"
@@ -13,7 +13,8 @@
 #include "proxy/inject/rules.h"
 #include "proxy/inject/variant.h"
 
-/* What the configuration says; immutable, counted (atomic): requests under way keep the one they began with. */
+/* What the configuration says; immutable, counted (atomic): requests under way keep the one they began with.
+ */
 struct registry_config {
     unsigned refs;
     struct upstream_set *upstreams;
@@ -23,7 +24,7 @@ struct registry_config {
     struct registry_fresh {
         char *upstream;
         uint64_t fresh_ms;
-    } *fresh; /* upstreams with a freshness of their own */
+    } * fresh; /* upstreams with a freshness of their own */
     size_t fresh_count;
 };
 struct registry_config *registry_config_ref(struct registry_config *c);
@@ -42,7 +43,8 @@ struct registry {
 
 /* What each worker keeps for itself: the configuration in force, names already understood. */
 struct registry_worker;
-struct registry_worker *registry_worker_new(struct registry_config *config); /* takes a reference of its own */
+struct registry_worker *
+registry_worker_new(struct registry_config *config); /* takes a reference of its own */
 void registry_worker_free(struct registry_worker *w);
 void registry_worker_set_config(struct registry_worker *w, struct registry_config *config); /* on its loop */
 

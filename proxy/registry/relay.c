@@ -80,11 +80,17 @@ void relay_json(struct registry *g, struct request *r, struct target *t, const c
                 const char *what, enum err_code not_found, relay_fn *fn, void *arg)
 {
     struct relay *x = mem_new(struct relay);
-    *x = (struct relay){.r = r, .upstream = upstream_ref(t->repo->upstream), .what = mem_strdup(what),
-                        .not_found = not_found, .body = {.max = JSON_DOCUMENT_MAX}, .fn = fn, .arg = arg};
+    *x = (struct relay){.r = r,
+                        .upstream = upstream_ref(t->repo->upstream),
+                        .what = mem_strdup(what),
+                        .not_found = not_found,
+                        .body = {.max = JSON_DOCUMENT_MAX},
+                        .fn = fn,
+                        .arg = arg};
     request_on_dispose(r, on_request_over, x);
-    (void)fetch_start(g->env->client(request_loop(r)),
-                      &(struct fetch_params){.upstream = t->repo->upstream, .path = path,
-                                             .repository = t->repo->repository, .accept = accept},
-                      &ops, x);
+    (void)fetch_start(
+        g->env->client(request_loop(r)),
+        &(struct fetch_params){
+            .upstream = t->repo->upstream, .path = path, .repository = t->repo->repository, .accept = accept},
+        &ops, x);
 }

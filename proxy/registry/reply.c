@@ -85,7 +85,8 @@ void reply_err(struct request *r, const struct err *err)
     /* Internal causes are for our log; a client is told who to ask. */
     if (status == 500)
         request_log_field(r, "cause", slice_of(request_strdup(r, slice_of(err->msg))));
-    reply_error(r, status, code, status == 500 ? "internal error of the proxy: its log has the cause" : err->msg);
+    reply_error(r, status, code,
+                status == 500 ? "internal error of the proxy: its log has the cause" : err->msg);
 }
 
 bool reply_not_modified(struct request *r, const char *etag)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_REGISTRY_REPLY_H
 #define RAC_REGISTRY_REPLY_H
-/* Answers under /v2: {"errors":[{"code","message","detail"}]} with the distribution spec's codes, and the headers that
- * all answers share. */
+/* Answers under /v2: {"errors":[{"code","message","detail"}]} with the distribution spec's codes, and the
+ * headers that all answers share. */
 #include "common/err.h"
 #include "proxy/http/request.h"
 

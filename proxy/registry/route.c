@@ -66,6 +66,7 @@ struct route route_parse(struct slice path)
 
 const char *route_label(enum route_kind kind)
 {
-    static const char *const labels[] = {"base", "catalog", "manifests", "blobs", "tags", "referrers", "uploads", "v2"};
+    static const char *const labels[] = {"base", "catalog",   "manifests", "blobs",
+                                         "tags", "referrers", "uploads",   "v2"};
     return labels[kind];
 }

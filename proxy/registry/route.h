@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_REGISTRY_ROUTE_H
 #define RAC_REGISTRY_ROUTE_H
-/* A path below /v2 and what it means. Pure. The path is taken as it came over the wire: nothing in a well-formed one is
- * percent-encoded, so a '%' is an error of its name or reference like any other stray character. */
+/* A path below /v2 and what it means. Pure. The path is taken as it came over the wire: nothing in a
+ * well-formed one is percent-encoded, so a '%' is an error of its name or reference like any other stray
+ * character. */
 #include "common/str.h"
 
 enum route_kind {
@@ -22,7 +23,8 @@ struct route {
     struct slice reference; /* tag or digest; not checked yet */
 };
 
-/* path begins with "/v2". Names may hold segments called "manifests" or "blobs": the last one that fits decides. */
+/* path begins with "/v2". Names may hold segments called "manifests" or "blobs": the last one that fits
+ * decides. */
 struct route route_parse(struct slice path);
 const char *route_label(enum route_kind kind); /* for logs and metrics; static */
 #endif

@@ -64,13 +64,14 @@ static bool is_list(const json_t *json)
     size_t i;
     if (!json_is_object(json) || (tags && !json_is_null(tags) && !json_is_array(tags)))
         return false;
-    json_array_foreach(tags, i, tag)
+    json_array_foreach (tags, i, tag)
         if (!json_is_string(tag))
             return false;
     return true;
 }
 
-static void on_list(void *arg, struct request *r, const struct fetch_head *head, json_t *json, const struct err *err)
+static void on_list(void *arg, struct request *r, const struct fetch_head *head, json_t *json,
+                    const struct err *err)
 {
     struct tag_list *l = arg;
     struct err e;

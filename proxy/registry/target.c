@@ -107,7 +107,8 @@ static struct target *target_new(struct registry_config *c, const struct upstrea
     return t;
 }
 
-int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret, struct err *err)
+int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret,
+               struct err *err)
 {
     char key[KEY_MAX];
     struct known *k = NULL;

@@ -2,8 +2,9 @@
 #ifndef RAC_REGISTRY_TARGET_H
 #define RAC_REGISTRY_TARGET_H
 /*
- * What a name in a request means under the configuration in force: the repository upstream, the injection, the freshness.
- * Kept per worker for names that were asked for before, so that a warm pull parses and matches nothing twice.
+ * What a name in a request means under the configuration in force: the repository upstream, the injection,
+ * the freshness. Kept per worker for names that were asked for before, so that a warm pull parses and matches
+ * nothing twice.
  */
 #include "proxy/registry/registry.h"
 
@@ -19,5 +20,6 @@ struct target *target_ref(struct target *t);
 void target_unref(struct target *t); /* NULL is fine */
 
 /* ns.p NULL = none. The caller's reference. ERR_NAME_INVALID, ERR_DENIED. */
-int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret, struct err *err);
+int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret,
+               struct err *err);
 #endif

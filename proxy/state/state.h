@@ -2,19 +2,21 @@
 #ifndef RAC_STATE_STATE_H
 #define RAC_STATE_STATE_H
 /*
- * What the proxy must remember across restarts: which digest a tag had, what refers to what and who may read it, which
- * rewritten manifest came from which original. One table of functions with an embedded implementation (sqlite.h).
+ * What the proxy must remember across restarts: which digest a tag had, what refers to what and who may read
+ * it, which rewritten manifest came from which original. One table of functions with an embedded
+ * implementation (sqlite.h).
  *
- * Every call is for any worker's loop (or, with loop NULL, any thread: the callback then comes on a thread of the
- * store), never blocks it, and answers later by the callback, on that loop: never from inside the call. Arguments are
- * copied by the call; results are valid during the callback only. The callback always comes; its argument must stay
- * valid until then.
+ * Every call is for any worker's loop (or, with loop NULL, any thread: the callback then comes on a thread of
+ * the store), never blocks it, and answers later by the callback, on that loop: never from inside the call.
+ * Arguments are copied by the call; results are valid during the callback only. The callback always comes;
+ * its argument must stay valid until then.
  *
- * Puts without a callback may be lost by kill -9 within the last moments (they are facts that can be asked for again).
- * A put with a callback is durable against kill -9 when the callback comes: what was announced to a client is put so.
- * A get sees every put (and drop) whose call returned before it was called, on whichever thread, acknowledged or not.
- * When too many calls wait, a put without a callback is dropped and counted, everything else answers ERR_OVERLOADED.
- * A store that fails (full disk, broken file) answers with err set; it never loses what it has, and pulls go on.
+ * Puts without a callback may be lost by kill -9 within the last moments (they are facts that can be asked
+ * for again). A put with a callback is durable against kill -9 when the callback comes: what was announced to
+ * a client is put so. A get sees every put (and drop) whose call returned before it was called, on whichever
+ * thread, acknowledged or not. When too many calls wait, a put without a callback is dropped and counted,
+ * everything else answers ERR_OVERLOADED. A store that fails (full disk, broken file) answers with err set;
+ * it never loses what it has, and pulls go on.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,8 +34,8 @@ struct state_repo {
 };
 
 struct state_tag {
-    struct digest digest;  /* of the source manifest */
-    int64_t checked_ms;    /* wall clock: when the upstream last said so */
+    struct digest digest; /* of the source manifest */
+    int64_t checked_ms;   /* wall clock: when the upstream last said so */
 };
 
 struct state_ref {
@@ -53,52 +55,62 @@ struct state_variant {
     const char *canonical; /* "docker.io/library/busybox" */
     struct digest source, injection, target;
     const char *media_type;
-    const char *ref_media_type; /* variant_by_ref: of the digest that was asked for, as its manifest says; else NULL */
+    const char *ref_media_type; /* variant_by_ref: of the digest that was asked for, as its manifest says;
+                                   else NULL */
 };
 
-typedef void state_done_fn(void *arg, const struct err *err);                              /* err NULL = done */
-typedef void state_tag_fn(void *arg, const struct state_tag *tag, const struct err *err);  /* both NULL = not known */
+typedef void state_done_fn(void *arg, const struct err *err); /* err NULL = done */
+typedef void state_tag_fn(void *arg, const struct state_tag *tag,
+                          const struct err *err); /* both NULL = not known */
 typedef void state_manifest_fn(void *arg, const struct state_manifest *m, const struct err *err);
 typedef void state_ref_fn(void *arg, const struct state_ref *ref, const struct err *err);
 typedef void state_variant_fn(void *arg, const struct state_variant *v, const struct err *err);
-typedef void state_text_fn(void *arg, const char *text, size_t len, const struct err *err); /* text NULL = not known */
+typedef void state_text_fn(void *arg, const char *text, size_t len,
+                           const struct err *err); /* text NULL = not known */
 typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
 
 struct state;
 struct state_ops {
-    void (*tag_get)(struct state *, struct loop *, const struct state_repo *, const char *tag, state_tag_fn *, void *arg);
-    void (*tag_put)(struct state *, const struct state_repo *, const char *tag, const struct state_tag *value);
+    void (*tag_get)(struct state *, struct loop *, const struct state_repo *, const char *tag, state_tag_fn *,
+                    void *arg);
+    void (*tag_put)(struct state *, const struct state_repo *, const char *tag,
+                    const struct state_tag *value);
     void (*tag_drop)(struct state *, const struct state_repo *, const char *tag);
 
-    /* A manifest was served under this name: from now on the name refers to it and to `refs` (config, layers, children;
-     * of an injected manifest, its own). done may be NULL. */
+    /* A manifest was served under this name: from now on the name refers to it and to `refs` (config, layers,
+     * children; of an injected manifest, its own). done may be NULL. */
     void (*link_put)(struct state *, struct loop *, const struct state_repo *, const struct state_manifest *,
                      const struct state_ref *refs, size_t ref_count, state_done_fn *done, void *arg);
-    /* Is that manifest one the name refers to (directly, or as child of one)? Its media type and size if so. A ref of a
-     * link_put counts as a child if its media type is a manifest's or an index's. */
+    /* Is that manifest one the name refers to (directly, or as child of one)? Its media type and size if so.
+     * A ref of a link_put counts as a child if its media type is a manifest's or an index's. */
     void (*manifest_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *,
                          state_manifest_fn *, void *arg);
     /* Is that blob one the name refers to, through a manifest? */
-    void (*blob_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *, state_ref_fn *,
-                     void *arg);
-    /* The upstream said no (401, 403, 404) for that manifest under this name: the name refers to it no more. */
+    void (*blob_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *,
+                     state_ref_fn *, void *arg);
+    /* The upstream said no (401, 403, 404) for that manifest under this name: the name refers to it no more.
+     */
     void (*link_drop)(struct state *, const struct state_repo *, const struct digest *manifest);
 
-    void (*variant_by_source)(struct state *, struct loop *, const char *canonical, const struct digest *source,
-                              const struct digest *injection, state_variant_fn *, void *arg);
-    void (*variant_by_target)(struct state *, struct loop *, const char *canonical, const struct digest *target,
-                              state_variant_fn *, void *arg);
+    void (*variant_by_source)(struct state *, struct loop *, const char *canonical,
+                              const struct digest *source, const struct digest *injection, state_variant_fn *,
+                              void *arg);
+    void (*variant_by_target)(struct state *, struct loop *, const char *canonical,
+                              const struct digest *target, state_variant_fn *, void *arg);
     /* The variant that `digest` belongs to, as far as `repo` refers to it: its target, or listed by it. */
-    void (*variant_by_ref)(struct state *, struct loop *, const struct state_repo *repo, const char *canonical,
-                           const struct digest *digest, state_variant_fn *, void *arg);
-    void (*variant_put)(struct state *, struct loop *, const struct state_variant *, state_done_fn *done, void *arg);
+    void (*variant_by_ref)(struct state *, struct loop *, const struct state_repo *repo,
+                           const char *canonical, const struct digest *digest, state_variant_fn *, void *arg);
+    void (*variant_put)(struct state *, struct loop *, const struct state_variant *, state_done_fn *done,
+                        void *arg);
 
-    /* Injections by their digest: the full text (with locations), so that an announced variant can be made again. */
+    /* Injections by their digest: the full text (with locations), so that an announced variant can be made
+     * again. */
     void (*injection_put)(struct state *, struct loop *, const struct digest *, const char *text, size_t len,
                           state_done_fn *done, void *arg);
     void (*injection_get)(struct state *, struct loop *, const struct digest *, state_text_fn *, void *arg);
 
-    /* Names pulled so far ("docker.io/library/busybox"), sorted by bytes, behind `after` (may be ""), at most n. */
+    /* Names pulled so far ("docker.io/library/busybox"), sorted by bytes, behind `after` (may be ""), at most
+     * n. */
     void (*names)(struct state *, struct loop *, const char *after, size_t n, state_names_fn *, void *arg);
 
     /* Answers a small write and read, or says what is wrong: /readyz. */
@@ -110,8 +122,8 @@ struct state_ops {
 struct state {
     const struct state_ops *ops;
     uint8_t scope_key[32]; /* random, made with the store: keys struct upstream.scope */
-    /* For /metrics. Microseconds are from call to answer, waiting included. dropped: puts without a callback that were
-     * lost because the queue was full or the store failed. */
+    /* For /metrics. Microseconds are from call to answer, waiting included. dropped: puts without a callback
+     * that were lost because the queue was full or the store failed. */
     _Atomic uint64_t reads, writes, read_us, write_us, errors, writes_waiting, dropped;
 };
 #endif
