@@ -142,6 +142,16 @@ int inject_image(const struct manifest *m, const void *config, size_t config_len
     return 0;
 }
 
+bool inject_child_may_change(const struct descriptor *child, const struct injection *inj)
+{
+    enum media_kind kind = media_type_kind(slice_of(child->media_type));
+    if (child->is_attestation || injection_is_empty(inj))
+        return false;
+    if (media_kind_is_index(kind))
+        return true;
+    return media_kind_is_image(kind) && (!child->has_platform || injection_applies(inj, &child->platform));
+}
+
 static int compare_child(const void *a, const void *b)
 {
     return strcmp(((const struct inject_child *)a)->source.s, ((const struct inject_child *)b)->source.s);

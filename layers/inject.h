@@ -6,6 +6,7 @@
  * bytes on every machine for ever, so that every replica announces the same digest and anyone can recompute
  * it (docs/injection.md). Any thread.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,11 @@ void inject_result_free(struct inject_result *r); /* its members; r itself is th
 int inject_image(const struct manifest *m, const void *config, size_t config_len, const struct injection *inj,
                  const char *canonical_name, const struct digest *source, struct inject_result *ret,
                  struct err *err);
+
+/* Is this child of an index one to look at: an index, or an image of a platform that the injection is for.
+ * The rest stays as it is and need not be fetched. Everyone who rewrites an index must choose by this, or
+ * digests will not agree. */
+bool inject_child_may_change(const struct descriptor *child, const struct injection *inj);
 
 struct inject_child {
     struct digest source, target; /* equal: this one was not rewritten */

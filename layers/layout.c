@@ -152,19 +152,17 @@ static int rewrite_index(struct layout *lt, const struct manifest *index, const 
     return r.skipped ? 0 : write_result(lt, &r, ret, err);
 }
 
-static bool worth_reading(const struct layout *lt, const struct descriptor *d, const char **ret_skipped)
+/* NULL if this is to be read, else why not. */
+static const char *reason_to_stay(const struct layout *lt, const struct descriptor *d)
 {
     enum media_kind kind = media_type_kind(slice_of(d->media_type));
-    if (injection_is_empty(lt->inj))
-        *ret_skipped = "empty";
-    else if (kind == MEDIA_OTHER && d->media_type[0])
-        *ret_skipped = "artifact";
-    else if (d->is_attestation || (d->has_platform && d->platform.os[0] && media_kind_is_image(kind) &&
-                                   !injection_applies(lt->inj, &d->platform)))
-        *ret_skipped = d->is_attestation ? "attestation" : "platform";
-    else if (!layout_blob_exists(lt->options->dir, &d->digest))
-        *ret_skipped = "not in the layout";
-    return *ret_skipped == NULL;
+    if (!inject_child_may_change(d, lt->inj))
+        return injection_is_empty(lt->inj)    ? "empty"
+               : d->is_attestation            ? "attestation"
+               : kind == MEDIA_DOCKER_SCHEMA1 ? "schema1"
+               : media_kind_is_image(kind)    ? "platform"
+                                              : "artifact";
+    return layout_blob_exists(lt->options->dir, &d->digest) ? NULL : "not in the layout";
 }
 
 static int rewrite_node(struct layout *lt, const struct descriptor *d, const char *name, unsigned depth,
@@ -178,9 +176,9 @@ static int rewrite_node(struct layout *lt, const struct descriptor *d, const cha
         ret->target_size = o->target_size;
         return 0;
     }
-    const char *skipped = NULL;
+    const char *skipped = reason_to_stay(lt, d);
     bool is_index = false;
-    if (worth_reading(lt, d, &skipped)) {
+    if (!skipped) {
         cleanup_buf struct buf bytes = {0};
         if (layout_blob_read(lt->options->dir, &d->digest, &bytes, err) < 0)
             return -1;

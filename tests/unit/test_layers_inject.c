@@ -423,6 +423,48 @@ static void attestations_go_with_their_image(void **state)
     assert_string_equal(skipped_one.skipped, "number");
 }
 
+static void children_worth_looking_at(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *injection, *child;
+        bool may;
+    } cases[] = {
+        {"{" ONE_LAYER "}", "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST "'", true},
+        {"{" ONE_LAYER "}", "'mediaType':'" MEDIA_TYPE_DOCKER_MANIFEST "'", true},
+        {"{" ONE_LAYER "}", "'mediaType':'" MEDIA_TYPE_OCI_INDEX "'", true},
+        {"{" ONE_LAYER "}", "'mediaType':'" MEDIA_TYPE_DOCKER_LIST "','platform':{'os':'windows'}", true},
+        {"{" ONE_LAYER "}", "'mediaType':'" MEDIA_TYPE_DOCKER_SCHEMA1 "'", false},
+        {"{" ONE_LAYER "}", "'mediaType':'application/x'", false},
+        {"{" ONE_LAYER "}", "'x':1", false},
+        {"{" ONE_LAYER "}",
+         "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST "','platform':{'os':'windows','architecture':'amd64'}",
+         false},
+        {"{" ONE_LAYER "}",
+         "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST "','platform':{'os':'unknown','architecture':'unknown'}"
+         ",'annotations':{'vnd.docker.reference.digest':'" DIGEST_A "'}",
+         false},
+        {"{'layers':[{'location':'f','platform':'arm64','gzipDigest':'" DIGEST_A
+         "','gzipSize':7,'tarDigest':'" DIGEST_A "'}]}",
+         "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST
+         "','platform':{'os':'linux','architecture':'arm64','variant':'v8'}",
+         true},
+        {"{'layers':[{'location':'f','platform':'arm64','gzipDigest':'" DIGEST_A
+         "','gzipSize':7,'tarDigest':'" DIGEST_A "'}]}",
+         "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST "','platform':{'os':'linux','architecture':'amd64'}", false},
+        {"{}", "'mediaType':'" MEDIA_TYPE_OCI_MANIFEST "'", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        cleanup_free char *text = mem_printf(
+            "{'schemaVersion':2,'manifests':[{'size':1,'digest':'" DIGEST_B "',%s}]}", cases[i].child);
+        cleanup_manifest struct manifest *m = manifest_of(text, NULL);
+        cleanup_injection struct injection *inj =
+            injection_of(cases[i].injection, INJECTION_FROM_CONFIGURATION);
+        if (inject_child_may_change(manifest_at(m, 0), inj) != cases[i].may)
+            fail_msg("case %zu", i);
+    }
+}
+
 static void artifacts_and_schema1_pass(void **state)
 {
     (void)state;
@@ -469,6 +511,7 @@ int main(void)
         cmocka_unit_test(size_limit),
         cmocka_unit_test(index_is_rewritten),
         cmocka_unit_test(attestations_go_with_their_image),
+        cmocka_unit_test(children_worth_looking_at),
         cmocka_unit_test(artifacts_and_schema1_pass),
         cmocka_unit_test(names_must_be_text),
     };
