@@ -26,15 +26,16 @@ says() { case $said in *"$1"*) ;; *) echo "'$1' expected, said: $said"; return 1
 # A folder with a bit of everything that needs no privilege. The order of creation is $2 ("" or -r).
 make_tree() {
     mkdir -p "$1"
-    for d in $(printf '%s\n' a a-b a/c .rac | sort $2); do mkdir -p "$1/$d"; done
-    for f in $(printf '%s\n' a/1 a-b/2 a/c/3 .rac/hello.txt zz | sort $2); do echo "this is $f" > "$1/$f"; done
+    for d in $(printf '%s\n' a a-b a/c .rac | sort ${2:+"$2"}); do mkdir -p "$1/$d"; done
+    for f in $(printf '%s\n' a/1 a-b/2 a/c/3 .rac/hello.txt zz | sort ${2:+"$2"}); do echo "this is $f" > "$1/$f"; done
     chmod 4755 "$1/zz"; chmod 600 "$1/a/1"; chmod 1777 "$1/a"
     if [ -z "$2" ]; then ln "$1/a/1" "$1/b-link"; else mv "$1/a/1" "$1/b-link"; ln "$1/b-link" "$1/a/1"; fi
     ln -s ../../outside "$1/a/sym"
     mkfifo "$1/a/fifo"
     if [ -z "$2" ]; then truncate -s 3M "$1/sparse"; else head -c 3M /dev/zero > "$1/sparse"; fi
     printf end >> "$1/sparse"
-    local long=$(printf 'n%.0s' {1..120})
+    local long
+    long=$(printf 'n%.0s' {1..120})
     mkdir "$1/$long"; echo long > "$1/$long/$long"
     ln -s "/$long/$long" "$1/longlink"
     touch "$1/.wh.gone"
@@ -176,7 +177,7 @@ case_odd_names() {
 
 case_deep_folders() {
     local p=one
-    for i in $(seq 60); do p=$p/dddddddddddddddddddddddddddddd; done
+    for _ in $(seq 60); do p=$p/dddddddddddddddddddddddddddddd; done
     mkdir -p $p; echo x > $p/f
     rl pack one -o out > log
     [ "$(tar -tzf out/layer.tar.gz | wc -l)" = 61 ]
@@ -277,7 +278,7 @@ case_verify_finds_what_is_wrong() {
     rm bad/layer.tar.gz
     expect 1 verify bad/layer.json; says "bad/layer.tar.gz"
     expect 1 verify nowhere.json
-    echo '{"layers":[{"location":"https://x/y","gzipDigest":"'$(digest out)'","gzipSize":1,"tarDigest":"'$(digest out)'"}]}' > far.json
+    echo '{"layers":[{"location":"https://x/y","gzipDigest":"'"$(digest out)"'","gzipSize":1,"tarDigest":"'"$(digest out)"'"}]}' > far.json
     expect 1 verify far.json; says "download it"
 }
 
@@ -376,7 +377,7 @@ case_inject_rewrites_a_layout() {
     cmp new/index.json place/index.json
     # Everything that the new layout names is there, with the right digest; nothing else is.
     (cd new/blobs/sha256 && for f in *; do echo "$f  $f"; done | sha256sum -c --quiet)
-    [ "$(ls new/blobs/sha256 | wc -l)" = 4 ]
+    [ "$(find new/blobs/sha256 -type f | wc -l)" = 4 ]
     python3 - <<'PY'
 import json
 def blob(d): return json.load(open("new/blobs/" + d["digest"].replace(":", "/")))
@@ -461,7 +462,7 @@ case_inject_nothing_changes_nothing() {
     diff -r before lay
     expect 0 inject --layout lay --injection empty.json --out copy
     cmp before/index.json copy/index.json
-    [ "$(ls copy/blobs/sha256 | wc -l)" = 3 ]
+    [ "$(find copy/blobs/sha256 -type f | wc -l)" = 3 ]
 }
 
 case_skopeo_and_umoci_take_the_result() {
