@@ -54,8 +54,8 @@ struct blob_store_ops {
     void (*put)(struct blob_store *, struct loop *, const struct digest *, const void *p, size_t len,
                 blob_done_fn *, void *arg);
 
-    /* Opens <data>/partial/<hex>, hashing what is there from before. One owner a digest: the fill table sees
-     * to that. */
+    /* Opens <data>/partial/<hex>, hashing what is there from before. One owner a digest: who comes second (a
+     * fill and an injected layer of the same digest) waits until the first has published or closed it. */
     void (*partial_open)(struct blob_store *, struct loop *, const struct digest *, blob_partial_fn *,
                          void *arg);
     /* The file holds exactly the blob and hash has its digest: fdatasync, rename, fsync of the folder. The
