@@ -96,8 +96,10 @@ struct options {
         OPTIONS_VERSION,
         OPTIONS_CHECK,
         OPTIONS_SCRUB,
-        OPTIONS_DOC, /* --print-config-doc: docs/config.md */
-        OPTIONS_MAN, /* --print-man: docs/man/rac-proxy.1 */
+        OPTIONS_DOC,     /* --print-config-doc: docs/config.md */
+        OPTIONS_TABLE,   /* --print-config-table: the table in README.md */
+        OPTIONS_METRICS, /* --print-metrics-doc: docs/metrics.md */
+        OPTIONS_MAN,     /* --print-man: docs/man/rac-proxy.1 */
     } action;
 
     char **
@@ -117,8 +119,10 @@ int options_reload(const struct options *old, int argc, char *const *argv, char 
 void options_free(struct options *o); /* NULL is fine */
 
 void options_print_help(FILE *out, bool terminal);
-void options_print_doc(FILE *out); /* docs/config.md */
-void options_print_man(FILE *out); /* docs/man/rac-proxy.1 */
+void options_print_doc(FILE *out);     /* docs/config.md */
+void options_print_table(FILE *out);   /* the table in README.md */
+void options_print_metrics(FILE *out); /* docs/metrics.md */
+void options_print_man(FILE *out);     /* docs/man/rac-proxy.1 */
 /* --check-config: "configuration is valid", then each value with where it came from; credentials as "set". */
 void options_print_check(const struct options *o, FILE *out);
 /* Does what `action` asks for if that is printing only (all but serve and scrub); false if it is not. */

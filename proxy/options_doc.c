@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* docs/config.md and the manual page, from the table. The files in docs/ are what these print; a test
- * compares. */
+/* docs/config.md, the table in README.md and the manual page, from the table of options; docs/metrics.md from
+ * that of metrics. The files are what these print; a test compares. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/metrics.h"
 #include "common/str.h"
 #include "proxy/options_value.h"
 
@@ -82,6 +83,15 @@ static void print_members(FILE *out, const struct option_member *m)
     }
 }
 
+/* The default as both tables show it: what is no literal value stands without ticks. */
+static void print_initial(FILE *out, const struct option_def *def)
+{
+    const char *tick = def->initial_text ? "" : "`";
+    const char *initial = def->initial_text ? def->initial_text : def->initial;
+    if (initial)
+        (void)fprintf(out, "%s%s%s", tick, initial, tick);
+}
+
 void options_print_doc(FILE *out)
 {
     char word[OPTION_NAME_MAX + 1];
@@ -125,12 +135,9 @@ void options_print_doc(FILE *out)
         group = def->group;
         cleanup_buf struct buf value = {0};
         describe(def, &value);
-        const char *tick = def->initial_text ? "" : "`";
-        const char *initial = def->initial_text ? def->initial_text : def->initial;
         (void)fprintf(out, "| `%s` | `%s` ", def->name, option_flag(def, word));
         (void)fprintf(out, "`%s` | %s | ", option_variable(def, word), buf_str(&value));
-        if (initial)
-            (void)fprintf(out, "%s%s%s", tick, initial, tick);
+        print_initial(out, def);
         (void)fprintf(out, " | %s | %s |\n", def->help, def->reloads ? "yes" : "");
     }
     (void)fputs("\n## An entry of `upstreams`\n", out);
@@ -154,6 +161,33 @@ void options_print_doc(FILE *out)
         (void)fprintf(out, "| `%s%s%s` | %s |\n", a->flag, a->meta ? " " : "", a->meta ? a->meta : "",
                       a->help);
     }
+}
+
+void options_print_table(FILE *out)
+{
+    (void)fputs("| option | default | |\n|---|---|---|\n", out);
+    for (size_t i = 0; i < option_count; ++i) {
+        const struct option_def *def = &option_table[i];
+        (void)fprintf(out, "| `%s` | ", def->name);
+        print_initial(out, def);
+        (void)fprintf(out, " | %s |\n", def->help);
+    }
+}
+
+void options_print_metrics(FILE *out)
+{
+    cleanup_buf struct buf rows = {0};
+    metrics_format_doc(&rows);
+    (void)fprintf(
+        out,
+        "<!-- Written by `rac-proxy --print-metrics-doc` from the table in common/metrics.c: change "
+        "it there. -->\n"
+        "# Metrics of rac-proxy\n\n"
+        "`GET /metrics`, in Prometheus' text format. A family appears with its first value; counters "
+        "begin at 0 when the process\n"
+        "starts. Which of them to watch: [operating.md](operating.md#metrics-worth-an-alert).\n\n"
+        "| metric | type | |\n|---|---|---|\n%s",
+        buf_str(&rows));
 }
 
 /* Text for roff: what begins a request or an escape is made harmless, hyphens are hyphens one can search for.

@@ -152,6 +152,12 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
     case OPTIONS_DOC:
         options_print_doc(out);
         return true;
+    case OPTIONS_TABLE:
+        options_print_table(out);
+        return true;
+    case OPTIONS_METRICS:
+        options_print_metrics(out);
+        return true;
     case OPTIONS_MAN:
         options_print_man(out);
         return true;

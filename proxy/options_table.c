@@ -273,6 +273,8 @@ const struct option_action option_actions[] = {
     {"--scrub", 0, OPTIONS_SCRUB, NULL,
      "Read all stored blobs again, check their digests, move wrong ones away."},
     {"--print-config-doc", 0, OPTIONS_DOC, NULL, "Print the reference of all options, in Markdown."},
+    {"--print-config-table", 0, OPTIONS_TABLE, NULL, "Print the options in one short table, in Markdown."},
+    {"--print-metrics-doc", 0, OPTIONS_METRICS, NULL, "Print the reference of all metrics, in Markdown."},
     {"--print-man", 0, OPTIONS_MAN, NULL, "Print the manual page."},
     {"--version", 'V', OPTIONS_VERSION, NULL, "Print the version."},
     {"--help", 'h', OPTIONS_HELP, NULL, "Print this help."},

@@ -38,9 +38,23 @@ static void same(const char *path, void (*print)(FILE *), const char *flag)
         fail_msg("%s differs in line %zu: write it again: rac-proxy %s", path, line, flag);
 }
 
+/* The file holds the text somewhere. */
+static void holds(const char *path, void (*print)(FILE *), const char *flag)
+{
+    cleanup_free char *have = file_text(path);
+    cleanup_free char *want = printed(print);
+    assert_true(strlen(want) > 0);
+    if (!strstr(have, want))
+        fail_msg(
+            "%s does not have the table of all options as it is: put the output of rac-proxy %s in its place",
+            path, flag);
+}
+
 static void test_documents_are_those_of_the_table(void **state)
 {
     (void)state;
+    same(DOCS "metrics.md", options_print_metrics, "--print-metrics-doc");
+    holds(DOCS "../README.md", options_print_table, "--print-config-table");
     same(DOCS "config.md", options_print_doc, "--print-config-doc");
     same(DOCS "man/rac-proxy.1", options_print_man, "--print-man");
 }
@@ -155,6 +169,8 @@ static void test_other_actions(void **state)
     } cases[] = {{"--help", "Usage: rac-proxy"},
                  {"--version", "rac-proxy " RAC_VERSION "\n"},
                  {"--print-config-doc", "# Configuration of rac-proxy\n"},
+                 {"--print-config-table", "| `cache.size` | `80%` |"},
+                 {"--print-metrics-doc", "| `rac_fills_total` | counter |"},
                  {"--print-man", ".TH RAC\\-PROXY 1"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         cleanup_options struct options *o = rig_options(WORDS(cases[i].flag), NULL);

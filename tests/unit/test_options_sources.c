@@ -294,6 +294,8 @@ static void test_actions(void **state)
                  {"--scrub", OPTIONS_SCRUB},
                  {"--check-config", OPTIONS_CHECK},
                  {"--print-config-doc", OPTIONS_DOC},
+                 {"--print-config-table", OPTIONS_TABLE},
+                 {"--print-metrics-doc", OPTIONS_METRICS},
                  {"--print-man", OPTIONS_MAN}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         cleanup_options struct options *o = rig_options(WORDS(cases[i].flag), NULL);
