@@ -447,6 +447,12 @@ case_inject_refuses_bad_input() {
     printf x >> inj/layer.tar.gz
     expect 1 inject --layout lay --injection inj/layer.json; says "gzipSize"
     cmp before/index.json lay/index.json
+    # One that is among the blobs already is checked too.
+    make_injection
+    cp -r lay twice
+    expect 0 inject --layout twice --injection inj/layer.json
+    sed -i 's/"tarDigest": "sha256:../"tarDigest": "sha256:00/' inj/layer.json
+    expect 1 inject --layout twice --injection inj/layer.json; says "tarDigest"
     make_injection
     for f in lay/blobs/sha256/*; do printf ' ' >> "$f"; done
     expect 1 inject --layout lay --injection inj/layer.json; says "damaged"

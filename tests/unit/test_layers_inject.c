@@ -174,6 +174,7 @@ static void refused(void **state)
         {"{" ROOTFS ",'CONFIG':{}}", "CONFIG"},
         {"{" ROOTFS ",'config':{'entrypoint':[]}}", "entrypoint"},
         {"{" ROOTFS ",'config':{'env':[]}}", "env"},
+        {"{" ROOTFS ",'config':{'Healthchec\xe2\x84\xaa':{}}}", "Healthcheck"},
         {"{'rootfs':{'Diff_IDs':[]}}", "Diff_IDs"},
         {"{" ROOTFS "," ROOTFS "}", "JSON"},
         {"{" ROOTFS ",'config':[]}", "'config'"},
@@ -228,13 +229,14 @@ static char *manifest_after(const char *text, int layers, const char *injection)
 static void manifests_keep_their_family_order_and_members(void **state)
 {
     (void)state;
-    cleanup_free char *docker = manifest_after(
-        "{'x':{'b':1,'a':[]},'schemaVersion':2,'mediaType':'" MEDIA_TYPE_DOCKER_MANIFEST
-        "','layers':[{'size':4,'digest':'" DIGEST_B
-        "','mediaType':'application/vnd.docker.image.rootfs.foreign.diff.tar"
-        ".gzip','urls':['https://x/']}],'config':{'y':1,'digest':'" DIGEST_A
-        "','size':3,'mediaType':'" MEDIA_TYPE_DOCKER_CONFIG "','data':'e30='},'annotations':null}",
-        1, "{" ONE_LAYER "}");
+    cleanup_free char *docker =
+        manifest_after("{'x':{'b':1,'a':[]},'schemaVersion':2,'mediaType':'" MEDIA_TYPE_DOCKER_MANIFEST
+                       "','layers':[{'size':4,'digest':'" DIGEST_B
+                       "','mediaType':'application/vnd.docker.image.rootfs.foreign.diff.tar"
+                       ".gzip','urls':['https://x/']}],'config':{'y':1,'digest':'" DIGEST_A
+                       "','size':3,'mediaType':'" MEDIA_TYPE_DOCKER_CONFIG
+                       "','data':'e30=','urls':['https://x/']},'annotations':null}",
+                       1, "{" ONE_LAYER "}");
     static const char docker_front[] =
         "{'x':{'b':1,'a':[]},'schemaVersion':2,'mediaType':'" MEDIA_TYPE_DOCKER_MANIFEST
         "','layers':[{'size':4,'digest':'" DIGEST_B
@@ -297,6 +299,18 @@ static void golden_hello_world(void **state)
         assert_non_null(c);
         assert_string_equal(config_platform(c)->architecture, "amd64");
     }
+}
+
+/* Members of an object have no order: it must not show in an image. */
+static void order_of_labels_does_not_matter(void **state)
+{
+    (void)state;
+    cleanup_inject_result struct inject_result one = {0}, two = {0};
+    struct err err = {0};
+    assert_int_equal(try_inject("{" ROOTFS "}", 1, "{'labels':{'a':'1','b':'2','c':'3'}}", &one, &err), 0);
+    assert_int_equal(try_inject("{" ROOTFS "}", 1, "{'labels':{'c':'3','a':'1','b':'2'}}", &two, &err), 0);
+    assert_string_equal(one.config, two.config);
+    assert_string_equal(one.manifest_digest.s, two.manifest_digest.s);
 }
 
 static void layer_limit(void **state)
@@ -394,7 +408,7 @@ static void attestations_go_with_their_image(void **state)
     "'},'platform':{'os':'unknown','architecture':'unknown'}"
     cleanup_manifest struct manifest *m = manifest_of(
         "{'schemaVersion':2,'mediaType':'" MEDIA_TYPE_OCI_INDEX
-        "','manifests':[" CHILD("sha256:" HEX_A, ",'data':'e30=','z':[1]") "," CHILD(
+        "','manifests':[" CHILD("sha256:" HEX_A, ",'data':'e30=','urls':['https://x/'],'z':[1]") "," CHILD(
             "sha256:" HEX_B,
             "") "," CHILD("sha256:" HEX_C,
                           ATTESTS(
@@ -507,6 +521,7 @@ int main(void)
         cmocka_unit_test(refused),
         cmocka_unit_test(manifests_keep_their_family_order_and_members),
         cmocka_unit_test(golden_hello_world),
+        cmocka_unit_test(order_of_labels_does_not_matter),
         cmocka_unit_test(layer_limit),
         cmocka_unit_test(size_limit),
         cmocka_unit_test(index_is_rewritten),

@@ -257,7 +257,7 @@ static void rewritable(void **state)
         "{" OCI "," CONFIG ",'artifactType':'x/y','subject':{'mediaType':'x','size':1,'digest':'" DIGEST_C
         "'}}",
         "{" OCI "," CONFIG
-        ",'x':9007199254740992,'y':-9007199254740992,'z':1.5,'s':'9999999999999999999999'}",
+        ",'x':9007199254740992,'y':-9007199254740992,'z':1.5,'s':'9999999999999999999999','q':'a\\\"1e999'}",
         "{" OCI "," CONFIG
         ",'layers':[{'mediaType':'application/vnd.oci.image.layer.v1.tar+zstd','size':1,'digest':'" DIGEST_B
         "'}]}",

@@ -284,6 +284,13 @@ static void headers_beyond_ustar(void **state)
     assert_int_equal(ts.left, (uint64_t)9 << 30);
     tar_scan_free(&ts);
 
+    /* A folder that says it has content has none, for all who unpack it. */
+    cleanup_buf struct buf odd = {0};
+    struct tar_entry folder = {.type = TAR_FOLDER, .path = "d", .size = 5000};
+    assert_int_equal(tar_write_header(&odd, &folder, NULL), 0);
+    tar_write_end(&odd);
+    assert_int_equal(scan(&odd, &err), 0);
+
     /* Attributes beyond what readers take. */
     cleanup_free char *value = mem_zalloc(TAR_WRITE_PAX_MAX);
     struct tar_xattr fat = {(char *)"user.fat", value, TAR_WRITE_PAX_MAX};
