@@ -113,6 +113,10 @@ const char *err_code_name(enum err_code code)
         return "overloaded";
     case ERR_CANCELLED:
         return "cancelled";
+    case ERR_EXISTS:
+        return "exists";
+    case ERR_STALE:
+        return "stale";
     }
     return "unknown";
 }

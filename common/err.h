@@ -38,6 +38,8 @@ enum err_code {
     ERR_IO,               /* any other failure of a file */
     ERR_OVERLOADED,       /* a bounded queue of ours is full: 503 */
     ERR_CANCELLED,        /* nobody wants the result any more */
+    ERR_EXISTS,           /* it is there already, and was to be new */
+    ERR_STALE,            /* it has changed since we looked */
 };
 
 #define ERR_MSG_MAX 600
