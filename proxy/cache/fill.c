@@ -74,6 +74,24 @@ void fill_forget(struct fill *f)
         fill_unref(f);
 }
 
+bool fill_forget_unread(struct fill *f)
+{
+    struct fills *t = f->table;
+    struct fill *known;
+    pthread_mutex_lock(&t->lock); /* no reader joins while it is held */
+    pthread_mutex_lock(&f->lock);
+    bool unread = !f->readers && fill_window_in_use(&f->window) && !f->making_room &&
+                  (f->phase == PHASE_ASKING || f->phase == PHASE_STREAMING);
+    pthread_mutex_unlock(&f->lock);
+    HASH_FIND(hh, t->map, f->digest.s, strlen(f->digest.s), known);
+    if (unread && known == f)
+        HASH_DEL(t->map, f);
+    pthread_mutex_unlock(&t->lock);
+    if (unread && known == f)
+        fill_unref(f);
+    return unread;
+}
+
 bool fills_under_way(struct fills *t, const struct digest *digest)
 {
     struct fill *f;
@@ -244,9 +262,12 @@ enum fill_state fill_reader_state(struct fill_reader *r)
     return s;
 }
 
-uint64_t fill_reader_size(const struct fill_reader *r)
+uint64_t fill_reader_size(struct fill_reader *r)
 {
-    return r->fill->size;
+    pthread_mutex_lock(&r->fill->lock);
+    uint64_t size = r->fill->size;
+    pthread_mutex_unlock(&r->fill->lock);
+    return size;
 }
 
 const struct err *fill_reader_error(struct fill_reader *r)

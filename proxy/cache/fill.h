@@ -54,7 +54,7 @@ struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *r
 void fill_leave(struct fill_reader *r);
 
 enum fill_state fill_reader_state(struct fill_reader *r);
-uint64_t fill_reader_size(const struct fill_reader *r);     /* READY and COMPLETE */
+uint64_t fill_reader_size(struct fill_reader *r);           /* READY and COMPLETE */
 const struct err *fill_reader_error(struct fill_reader *r); /* FAILED */
 /* The repository that the fill asks, to tell whose refusal an error is; borrowed. */
 const struct repo *fill_reader_repo(const struct fill_reader *r);

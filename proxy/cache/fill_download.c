@@ -3,6 +3,7 @@
  * loop. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -92,11 +93,27 @@ static void finish(struct fill *f)
     fail(f, &err, false);
 }
 
+/* A fill that will not be kept and that nobody reads ends here. True: f is gone. */
+static bool abandon_unread(struct fill *f)
+{
+    struct err err;
+    if (!fill_forget_unread(f))
+        return false;
+    if (f->fetch)
+        fetch_cancel(steal_ptr(&f->fetch));
+    loop_timer_cancel(f->loop, &f->retry);
+    (void)err_set(&err, ERR_CANCELLED, "nobody reads it any more, and there is no room to keep it");
+    fail(f, &err, false);
+    return true;
+}
+
 /* ---- again ---- */
 
 static void on_retry(void *arg)
 {
     struct fill *f = arg;
+    if (abandon_unread(f))
+        return;
     metric_inc(f->table->resumes);
     ask(f);
 }
@@ -144,6 +161,13 @@ static uint64_t readable(const struct fill *f)
     if (!f->size_known)
         return 0;
     return f->written < hold ? f->written : hold;
+}
+
+/* Readers have a descriptor of their own: the partial's is closed when it is published. */
+static int open_for_readers(struct fill *f, struct err *err)
+{
+    f->fd = fcntl(f->partial->fd, F_DUPFD_CLOEXEC, 0);
+    return f->fd < 0 ? err_set_errno(err, ERR_IO, errno, "cannot open %s for its readers", f->what) : 0;
 }
 
 /* Checks everything that can be told from the head. 0: the body is wanted. */
@@ -198,12 +222,16 @@ static bool on_head(void *arg, const struct fetch_head *h)
         return false;
     }
     f->skip = h->status == 200 ? f->written : 0;
-    if (f->phase != PHASE_STREAMING)
-        f->fd = dup(f->partial->fd);
+    if (f->phase != PHASE_STREAMING && open_for_readers(f, &err) < 0) {
+        fail(f, &err, true);
+        return false;
+    }
     pthread_mutex_lock(&f->lock);
     f->phase = PHASE_STREAMING;
-    f->size_known = size_known;
-    f->size = size;
+    if (size_known) { /* an answer to a Range that does not say it takes nothing back */
+        f->size_known = true;
+        f->size = size;
+    }
     f->available = readable(f);
     fill_wake(f);
     pthread_mutex_unlock(&f->lock);
@@ -279,7 +307,7 @@ static void on_room(void *arg, const struct err *err)
     if (!on_disk)
         log_warn("no room on disk: streaming through memory, the blob will not be kept", F_S("blob", f->what),
                  F_S("error", err ? err->msg : NULL));
-    if (f->fetch)
+    if (!abandon_unread(f) && f->fetch)
         fetch_resume(f->fetch);
     fill_unref(f);
 }
@@ -306,11 +334,19 @@ static int put_window(struct fill *f, const char *p, size_t len, struct err *err
     pthread_mutex_lock(&f->lock);
     bool all = fill_window_put(&f->window, p, len) == len;
     bool pause = fill_window_room(&f->window) < WINDOW_LOW && !f->paused;
+    bool unread = !f->readers && !f->making_room;
     f->paused |= pause;
     pthread_mutex_unlock(&f->lock);
+    if (!all)
+        return err_set(err, ERR_INTERNAL, "window overrun: %s", f->what);
+    if (unread)
+        return err_set(err, ERR_NO_SPACE, "no room on disk to keep %s, which nobody reads", f->what);
+    if (pause && !f->size_known) /* readers get nothing before the size is known: it would never drain */
+        return err_set(err, ERR_NO_SPACE, "no room on disk for %s, and %s does not say how long it is",
+                       f->what, f->repo->upstream->name);
     if (pause)
         fetch_pause(f->fetch);
-    return all ? 0 : err_set(err, ERR_INTERNAL, "window overrun: %s", f->what);
+    return 0;
 }
 
 static int take(struct fill *f, const char *p, size_t len, struct err *err)
@@ -384,6 +420,8 @@ static void ask(struct fill *f)
                                                   .accept = "*/*",
                                                   .range_from = f->written},
                            &ops, f);
+    if (f->paused) /* the window was full when the last try broke, and still is */
+        fetch_pause(f->fetch);
 }
 
 static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
@@ -402,8 +440,10 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
     if (p->have > 0) {
         struct digest found = hasher_digest(p->hash);
         if (digest_eq(&found, &f->digest)) { /* all there: the process ended before it was published */
-            f->fd = dup(p->fd);
-            verified(f);
+            if (open_for_readers(f, &e) < 0)
+                fail(f, &e, true);
+            else
+                verified(f);
             return;
         }
         if (f->expected_size && p->have >= f->expected_size && !start_over(f, &e)) {
@@ -420,7 +460,7 @@ static bool stored_meanwhile(struct fill *f)
 {
     const struct cache_env *env = f->table->env;
     struct blob *blob = f->may_read ? env->store->ops->try(env->store, &f->digest) : NULL;
-    int fd = blob ? dup(blob->fd) : -1;
+    int fd = blob ? fcntl(blob->fd, F_DUPFD_CLOEXEC, 0) : -1;
     if (fd >= 0) {
         pthread_mutex_lock(&f->lock);
         f->fd = fd;
@@ -448,17 +488,8 @@ void fill_download_begin(struct fill *f)
 static void go_on(void *arg)
 {
     struct fill *f = arg;
-    pthread_mutex_lock(&f->lock);
-    bool abandoned = !f->readers && fill_window_in_use(&f->window) && f->fetch;
-    pthread_mutex_unlock(&f->lock);
-    if (abandoned) {
-        struct err err;
-        fetch_cancel(steal_ptr(&f->fetch));
-        (void)err_set(&err, ERR_CANCELLED, "nobody reads it any more, and there is no room to keep it");
-        fail(f, &err, true);
-    } else if (f->fetch) {
+    if (!abandon_unread(f) && f->fetch)
         fetch_resume(f->fetch);
-    }
     fill_unref(f);
 }
 

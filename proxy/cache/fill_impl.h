@@ -76,4 +76,6 @@ void fill_download_begin(struct fill *f);
 void fill_download_go_on(struct fill *f);
 /* Out of the table, so that the next to ask begins anew (or finds it in the store). */
 void fill_forget(struct fill *f);
+/* The same, if it streams through its window and has no reader (true): nobody can join it after. */
+bool fill_forget_unread(struct fill *f);
 #endif

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rig import images, process, wire
+from rig import images, process, upstream, wire
 
 NAME = "lib/app"
 
@@ -44,3 +44,83 @@ def test_an_injected_layer_that_is_being_downloaded_as_an_images_own(make, up, l
     rewritten = p.manifest("lib/other", "1")
     assert rewritten.status == 200 and rewritten.json["layers"][-1]["digest"] == layer.gzip_digest
     assert p.blob("lib/other", layer.gzip_digest).digest == layer.gzip_digest
+
+
+@pytest.fixture
+def small_disk(scratch):
+    """A folder with 6 MiB of room."""
+    folder = scratch.folder("small")
+    scratch.run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder)
+    yield folder
+    scratch.run("umount", "-l", folder)
+
+
+@pytest.fixture
+def full(make, up, small_disk):
+    """A proxy whose disk cannot hold the image that its upstream has."""
+    p = make({"up.test": up.url}, data=small_disk)
+    image = up.tag(NAME, "1", images.random_image("full", [16 << 20]))
+    assert p.manifest(NAME, "1").status == 200
+    yield p, image
+    p.stop()
+
+
+def test_full_disk_and_the_reader_leaves_while_the_download_pauses_to_try_again(full, up):
+    """Nobody is there to read what the next try brings: the download ends, and does not stand in the way."""
+    p, image = full
+    digest = image.layers[0]
+    up.rule("GET */blobs/*", lambda x: x.proper(reset=-2), times=2)
+    up.rule("GET */blobs/*", lambda x: x.proper(cut=9 << 20), times=1)
+    with wire.Raw(p.address, timeout=20) as raw:
+        raw.send(request(digest))
+        raw.read_until(lambda d: len(d) > 8 << 20)
+        process.wait_for(lambda: up.count(f"GET */blobs/{digest}") == 3)
+    process.wait_for(lambda: p.metrics().get("rac_fills_in_flight") == 0, 20, "end of the download")
+    reply = p.blob(NAME, digest, timeout=60)
+    assert (reply.status, reply.broken, reply.digest) == (200, "", digest)
+
+
+def test_full_disk_and_the_upstream_breaks_off_while_the_window_is_full(full, up):
+    """A reader that stops for a while, and a new try in that time: nothing is lost, and nothing overruns."""
+    p, image = full
+    digest = image.layers[0]
+    up.rule("GET */blobs/*", lambda x: x.proper(cut=10 << 20), times=1)
+    with wire.Raw(p.address, timeout=20, receive_buffer=4096) as raw:
+        raw.send(request(digest))
+        raw.read_until(lambda d: len(d) > 6 << 20)
+        threading.Event().wait(1.5)
+        assert raw.read_reply().digest == digest
+
+
+def test_full_disk_and_nobody_says_how_long_the_blob_is(full, up):
+    """Without a length no reader gets a byte before the end: that needs room, and the client is told so."""
+    p, image = full
+    digest = up.blob("lib/lone", image.blobs[image.layers[0]])
+    up.rule("GET */blobs/*", lambda x: x.proper(length="chunked"))
+    reply = p.blob("lib/lone", digest, timeout=20)
+    assert (reply.status, reply.code) == (503, "UNAVAILABLE") and "no room on disk" in reply.message
+    assert reply["Retry-After"]
+
+
+def test_a_resumed_answer_without_a_length_takes_nothing_back(px, up):
+    image = up.tag(NAME, "1", images.random_image("lengths", [3 << 20]))
+    digest = image.layers[0]
+    data = image.blobs[digest]
+    px.manifest(NAME, "1")
+    up.rule("GET */blobs/*", lambda x: upstream.Answer(body=data, length="chunked"))
+    up.rule("GET */blobs/*", lambda x: x.proper(cut=1 << 20), times=1)
+    reply = px.blob(NAME, digest, timeout=30)
+    assert (reply.status, reply.broken, reply.digest) == (200, "", digest)
+
+
+@pytest.mark.parametrize("said", [1000, 100_000])
+def test_an_upstream_that_says_a_wrong_length(px, up, said):
+    """The digest would be right; the length that clients were promised is not: never a complete answer."""
+    data = images.noise(200_000, "lengths")
+    digest = up.blob("lib/lone", data)
+    up.rule("GET */blobs/*", lambda x: upstream.Answer(206, {"Content-Range": f"bytes {x.range_from}-199999/200000"},
+                                                       data[x.range_from:]))
+    up.rule("GET */blobs/*", lambda x: x.proper(length=said), times=1)
+    reply = px.blob("lib/lone", digest, timeout=20)
+    assert reply.status == 502 or reply.broken or reply.digest == digest
+    assert px.get("/healthz").status == 200
