@@ -8,8 +8,8 @@
 #include "common/mem.h"
 #include "layers/out_file.h"
 
-/* Packed once, pulled a thousand times: the smallest gzip that clients of every age can read. */
-#define GZIP_LEVEL 9
+/* Fixed: other levels are other bytes. Six is a per cent larger than nine, in a quarter of the time. */
+#define GZIP_LEVEL 6
 #define ZSTD_LEVEL 15
 
 struct stream {
