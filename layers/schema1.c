@@ -61,9 +61,9 @@ static int read_protected(const json_t *signature, size_t *ret_length, struct bu
     struct slice encoded = string_member(signature, "protected");
     if (!encoded.p || !decode(encoded, &text))
         return err_set(err, ERR_MANIFEST_INVALID, "a signature's 'protected' is not base64url");
-    cleanup_json json_t *header = json_parse(buf_str(&text), text.len, PROTECTED_MAX, err);
+    cleanup_json json_t *header = json_parse(buf_str(&text), text.len, PROTECTED_MAX, NULL);
     if (!header)
-        return err_wrap(err, "a signature's 'protected'");
+        return err_set(err, ERR_MANIFEST_INVALID, "a signature's 'protected' is no JSON");
     const json_t *length = json_object_get(header, "formatLength");
     struct slice encoded_tail = string_member(header, "formatTail");
     if (!json_is_integer(length) || json_integer_value(length) < 0 || !encoded_tail.p ||

@@ -291,11 +291,19 @@ struct fetched {
     void *arg;
 };
 
-static void on_fetch_done(void *arg, const struct digest *digest, const char *media_type, char *bytes,
-                          size_t len, const struct err *err)
+static struct document *add_fetched(struct fetched *f, const struct document_fetched *got)
+{
+    if (!got->is_signed)
+        return documents_add(f->t, f->loop, &got->digest, got->media_type, got->bytes, got->len);
+    struct document *doc = document_new(&got->digest, got->media_type, got->bytes, got->len);
+    doc->is_signed = true;
+    return keep(f->t, doc);
+}
+
+static void on_fetch_done(void *arg, const struct document_fetched *got, const struct err *err)
 {
     struct fetched *f = arg;
-    struct document *doc = bytes ? documents_add(f->t, f->loop, digest, media_type, bytes, len) : NULL;
+    struct document *doc = got ? add_fetched(f, got) : NULL;
     if (f->flight)
         flight_finish(f->flight, doc, err);
     else

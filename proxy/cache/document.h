@@ -5,7 +5,8 @@
  * Documents: manifests, indexes and configs, whole in memory, immutable, verified against their digest.
  *
  * The most recently used stay in memory (bounded), all are kept in the blob store; what is in neither is
- * asked for upstream, once for all who want it. struct document is counted (atomic); functions are for any
+ * asked for upstream, once for all who want it. Signed schema 1 manifests are in memory only: the store goes
+ * by the digest of bytes, and theirs is another. struct document is counted (atomic); functions are for any
  * worker's loop.
  */
 #include "proxy/cache/env.h"
@@ -18,6 +19,7 @@ struct document {
     unsigned refs; /* use document_ref/unref */
     struct digest digest;
     char media_type[256]; /* of a manifest: what it is served as; "" for other blobs */
+    bool is_signed;       /* schema 1: the digest is that of the signed payload, not of these bytes */
     char *bytes;
     size_t len;
 };

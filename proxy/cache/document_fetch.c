@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "layers/manifest.h"
 #include "layers/media_type.h"
+#include "layers/schema1.h"
 
 struct transfer {
     struct repo *repo;
@@ -78,35 +79,52 @@ static int check_manifest(struct transfer *t, char *ret_media_type, size_t cap)
     return 0;
 }
 
-static int check(struct transfer *t, struct digest *ret_digest, char *ret_media_type, size_t cap)
+static struct digest digest_as_wanted(const struct transfer *t, const struct buf *bytes)
 {
     struct slice algorithm = digest_is_set(&t->want) ? digest_algorithm(&t->want) : SLICE_LIT("sha256");
     cleanup_hasher struct hasher *h = hasher_new(algorithm);
-    hasher_update(h, t->body.len ? t->body.p : "", t->body.len);
-    *ret_digest = hasher_digest(h);
-    if (digest_is_set(&t->want) && !digest_eq(ret_digest, &t->want))
+    hasher_update(h, buf_str(bytes), bytes->len);
+    return hasher_digest(h);
+}
+
+/* A signed schema 1 manifest goes by the digest of its payload. */
+static bool is_signed_as_wanted(const struct transfer *t, struct digest *ret)
+{
+    cleanup_buf struct buf payload = {0};
+    if (t->kind != DOCUMENT_MANIFEST || !schema1_may_be_signed(t->body.p, t->body.len) ||
+        schema1_payload(t->body.p, t->body.len, &payload, NULL) < 0)
+        return false;
+    *ret = digest_as_wanted(t, &payload);
+    return !digest_is_set(&t->want) || digest_eq(ret, &t->want);
+}
+
+static int check(struct transfer *t, struct document_fetched *ret)
+{
+    ret->digest = digest_as_wanted(t, &t->body);
+    if (!digest_is_set(&t->want) || !digest_eq(&ret->digest, &t->want))
+        ret->is_signed = is_signed_as_wanted(t, &ret->digest);
+    if (digest_is_set(&t->want) && !digest_eq(&ret->digest, &t->want))
         return err_set(&t->err, ERR_UPSTREAM, "%s sent bytes of digest %s where %s was due: %s",
-                       t->repo->upstream->name, ret_digest->s, t->want.s, t->what);
-    ret_media_type[0] = '\0';
-    return t->kind == DOCUMENT_MANIFEST ? check_manifest(t, ret_media_type, cap) : 0;
+                       t->repo->upstream->name, ret->digest.s, t->want.s, t->what);
+    return t->kind == DOCUMENT_MANIFEST ? check_manifest(t, ret->media_type, sizeof ret->media_type) : 0;
 }
 
 static void on_done(void *arg, const struct err *err)
 {
     struct transfer *t = arg;
-    struct digest digest;
-    char media_type[256];
+    struct document_fetched doc = {0};
     if (!t->failed && err) {
         t->err = *err;
         t->failed = true;
     }
-    if (!t->failed && check(t, &digest, media_type, sizeof media_type) < 0)
+    if (!t->failed && check(t, &doc) < 0)
         t->failed = true;
     if (t->failed) {
-        t->fn(t->arg, NULL, NULL, NULL, 0, &t->err);
+        t->fn(t->arg, NULL, &t->err);
     } else {
-        size_t len = t->body.len;
-        t->fn(t->arg, &digest, media_type, buf_take(&t->body), len, NULL);
+        doc.len = t->body.len;
+        doc.bytes = buf_take(&t->body);
+        t->fn(t->arg, &doc, NULL);
     }
     buf_free(&t->body);
     repo_unref(t->repo);

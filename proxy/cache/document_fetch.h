@@ -4,9 +4,15 @@
 /* One document from upstream into memory: bounded, verified, and of a manifest also checked to be one. */
 #include "proxy/cache/document.h"
 
-/* bytes malloc'd and the callee's, NULL if err is set. */
-typedef void document_fetch_fn(void *arg, const struct digest *digest, const char *media_type, char *bytes,
-                               size_t len, const struct err *err);
+struct document_fetched {
+    struct digest digest;
+    char media_type[256]; /* "" for what is no manifest */
+    char *bytes;          /* malloc'd, the callee's */
+    size_t len;
+    bool is_signed; /* as struct document has it */
+};
+/* doc NULL if err is set. */
+typedef void document_fetch_fn(void *arg, const struct document_fetched *doc, const struct err *err);
 /* By digest, or by tag if digest is NULL (then only manifests). On the client's loop; never calls back from
  * inside. */
 void document_fetch(struct upstream_client *client, struct repo *repo, const struct digest *digest,

@@ -9,6 +9,7 @@
 
 #include "common/mem.h"
 #include "common/metrics.h"
+#include "proxy/cache/blob_check.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_body.h"
 #include "proxy/registry/blob_head.h"
@@ -194,9 +195,12 @@ static void on_restored_document(void *arg, void *result, const struct err *err)
     struct document *doc = result;
     if (!a->r)
         document_unref(doc);
-    else if (doc)
+    else if (doc && !doc->is_signed)
         blob_body_from_memory(a->r, doc);
-    else if (!err)
+    else if (doc) {
+        document_unref(doc);
+        from_upstream(a);
+    } else if (!err)
         serve_restored_layer(a);
     else if (err->code == ERR_NOT_FOUND)
         from_upstream(a);
@@ -235,8 +239,42 @@ static void missing(struct ask *a)
         from_upstream(a);
 }
 
+/* A reference; NULL if it is not in memory. What does not have the digest of its bytes is no blob. */
+static struct document *in_memory(struct registry *g, const struct digest *digest)
+{
+    struct document *doc = documents_try(g->documents, digest);
+    if (!doc || !doc->is_signed)
+        return doc;
+    document_unref(doc);
+    return NULL;
+}
+
+static void on_checked(void *arg, struct blob *blob, bool sound)
+{
+    struct ask *a = arg;
+    if (!sound)
+        a->g->env->store->ops->quarantine(a->g->env->store, &a->digest,
+                                          "its length or its bytes are not right");
+    if (a->r && sound) { /* whoever named the length was wrong: not asked again for a while */
+        links_add_seen(a->g->links, a->t->repo, &a->digest, blob->size, SEEN_MS);
+        count("rac_cache_hits_total");
+        blob_body_from_store(a->r, a->g->env->store, blob);
+    } else {
+        blob_unref(blob);
+        if (a->r)
+            missing(a);
+    }
+    ask_unref(a);
+}
+
+/* Takes over blob. */
 static void serve(struct ask *a, struct blob *blob)
 {
+    if (a->size && blob->size != a->size) {
+        ++a->refs;
+        blob_check(a->g->env->jobs, a->loop, blob, on_checked, a);
+        return;
+    }
     count("rac_cache_hits_total");
     blob_body_from_store(a->r, a->g->env->store, blob);
 }
@@ -291,7 +329,7 @@ static void on_link(void *arg, bool known, uint64_t size)
     a->linked = known;
     a->size = size;
     if (a->r) {
-        struct document *doc = known ? documents_try(a->g->documents, &a->digest) : NULL;
+        struct document *doc = known ? in_memory(a->g, &a->digest) : NULL;
         if (doc) {
             blob_body_from_memory(a->r, doc);
         } else {
@@ -314,7 +352,9 @@ void blobs_handle(struct registry *g, struct request *r, struct target *t, struc
     }
     if (links_try(g->links, t->repo, &digest, &size)) {
         struct blob *blob = g->env->store->ops->try(g->env->store, &digest);
-        struct document *doc = blob ? NULL : documents_try(g->documents, &digest);
+        if (blob && size && blob->size != size) /* has to be looked at: not here and now */
+            blob_unref(steal_ptr(&blob));
+        struct document *doc = blob ? NULL : in_memory(g, &digest);
         if (blob || doc) {
             target_unref(t);
             count("rac_cache_hits_total");

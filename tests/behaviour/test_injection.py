@@ -113,12 +113,38 @@ def test_an_artifact_passes_unchanged(ix, up):
     assert ix.manifest(NAME, "1").body == artifact.manifest
 
 
-def test_schema_1_passes_unchanged(ix, up):
-    body = images.read(os.path.join(proxy.ROOT, "tests", "fixtures", "schema1-manifest.json"))
-    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-    up.rule("* /v2/lib/app/manifests/*", upstream.Answer(headers={"Content-Type": kind}, body=body))
-    reply = ix.manifest(NAME, "1")
-    assert (reply.status, reply.body, reply["Content-Type"]) == (200, body, kind)
+SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+# Of the payload, without its signatures: what registries and clients know it by.
+SCHEMA1_DIGEST = "sha256:319b8d4eca0fc0367d192941f221f7fcd29a6b96996c63cbf8931dbb66e53348"
+
+
+def schema1():
+    return images.read(os.path.join(proxy.ROOT, "tests", "fixtures", "schema1-manifest.json"))
+
+
+@pytest.mark.parametrize("said", [{}, {"Docker-Content-Digest": SCHEMA1_DIGEST}], ids=["silent", "said"])
+def test_schema_1_passes_unchanged(ix, up, said):
+    body = schema1()
+    up.rule("* /v2/lib/app/manifests/*", upstream.Answer(headers={"Content-Type": SCHEMA1, **said}, body=body))
+    for method, reference in [("GET", "1"), ("HEAD", "1"), ("GET", SCHEMA1_DIGEST), ("HEAD", SCHEMA1_DIGEST)]:
+        reply = ix.manifest(NAME, reference, method)
+        assert (reply.status, reply["Content-Type"]) == (200, SCHEMA1)
+        assert reply["Docker-Content-Digest"] == SCHEMA1_DIGEST
+        assert reply["Content-Length"] == str(len(body))
+        assert reply.body == (body if method == "GET" else b"")
+    asked = up.count("GET */manifests/*")
+    assert asked == 1, "it is kept in memory"
+    ix.restart()
+    assert ix.manifest(NAME, SCHEMA1_DIGEST).body == body
+    assert ix.manifest(NAME, "1").body == body
+    reply = ix.blob(NAME, SCHEMA1_DIGEST)
+    assert reply.status == 404, "no blob has that digest"
+
+
+def test_schema_1_of_another_payload_is_refused(ix, up):
+    body = schema1().replace(b'"tag": "0.11.9--0"', b'"tag": "0.11.9--1"')
+    up.rule("* /v2/lib/app/manifests/*", upstream.Answer(headers={"Content-Type": SCHEMA1}, body=body))
+    assert ix.manifest(NAME, SCHEMA1_DIGEST).status == 502
 
 
 def test_a_real_index_with_windows_children(ix, up, layer):

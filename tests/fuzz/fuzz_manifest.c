@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "layers/inject.h"
+#include "layers/schema1.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -56,12 +57,26 @@ static void check_inject(const struct manifest *m)
     buf_free(&config);
 }
 
+/* Whatever bytes: refused with a reason, or a payload that is a prefix of them and a short tail. */
+static void check_payload(const uint8_t *data, size_t size)
+{
+    struct buf payload = {0};
+    struct err err = {0};
+    if (schema1_payload(data, size, &payload, &err) < 0) {
+        assert(!payload.p && (err.code == ERR_MANIFEST_INVALID || err.code == ERR_SIZE_INVALID));
+    } else {
+        assert(payload.len >= 2 && payload.len <= size + 64);
+    }
+    buf_free(&payload);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const types[] = {NULL, MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_DOCKER_MANIFEST,
                                         MEDIA_TYPE_DOCKER_SCHEMA1, "text/html; x"};
     if (size == 0)
         return 0;
+    check_payload(data + 1, size - 1);
     struct err err = {0};
     const char *reason = NULL;
     struct manifest *m = manifest_parse(data + 1, size - 1, types[data[0] % 5], &err);
