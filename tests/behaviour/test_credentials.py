@@ -285,7 +285,18 @@ def test_redirects_that_are_not_followed(start, up, another, place):
     p.manifest(NAME, "1")
     reply = p.blob(NAME, image.layers[0], timeout=60)
     assert reply.status in (502, 403) and "up.test" in reply.message
-    assert not another.log
+    assert not another.connections
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{other}", "localhost:{other}", "0.0.0.0:{other}",
+                                  "169.254.169.254", "10.0.0.1",
+                                  "[::1]:{other}", "[::ffff:127.0.0.1]:{other}", "2130706433:{other}"])
+def test_any_public_registry_is_no_private_one(make, up, another, host):
+    """upstreams.any: names choose hosts then, and still no address that is not everybody's."""
+    p = make({"up.test": up.url}, ["--upstreams-any", "--upstream-connect-timeout", "2s"])
+    reply = p.get(f"/v2/{NAME}/manifests/1?ns={host.replace('{other}', str(another.port))}")
+    assert reply.status in (400, 403, 502) and reply.code
+    assert not another.connections
 
 
 def test_a_redirect_loop_ends(start, up):

@@ -80,6 +80,7 @@ class Upstream:
         self.blobs = collections.defaultdict(dict)  # {repository: {digest: bytes}}
         self.referrers = None                      # {digest: [descriptors]}; None: no such API
         self.log = []
+        self.connections = 0                       # accepted, whether a request came over them or not
         self.sent = collections.Counter()          # body bytes by target
         self._rules = []
         self._lock = threading.Lock()
@@ -167,6 +168,8 @@ class Upstream:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            with self._lock:
+                self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
