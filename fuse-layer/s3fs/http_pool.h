@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_S3FS_HTTP_POOL_H
+#define RAC_S3FS_HTTP_POOL_H
+/* Connections that are kept alive, by server (scheme, host, port). At most `max` per server exist at once:
+ * who asks for one more waits until one comes back. Any thread. */
+#include <openssl/ssl.h>
+
+#include "fuse-layer/s3fs/http_conn.h"
+
+struct http_pool;
+struct http_lane; /* one server's */
+
+/* Takes the context, which may be NULL if no https server is ever asked. */
+struct http_pool *http_pool_new(SSL_CTX *tls, unsigned max, uint32_t connect_timeout_ms);
+void http_pool_free(struct http_pool *p);
+
+/* A connection that was used before, or with fresh set a new one; to be given back by http_pool_put.
+ * connect_timeout_ms: 0 for the pool's. Waiting
+ * for a place is bounded by the connections' own timeouts, and by cancel. */
+struct http_conn *http_pool_get(struct http_pool *p, const struct url *server, bool fresh,
+                                uint32_t connect_timeout_ms, struct cancel *cancel,
+                                struct http_lane **ret_lane, struct err *err);
+void http_pool_put(struct http_lane *lane, struct http_conn *c, bool reusable);
+#endif
