@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "common/cleanup.h"
 #include "fuse-layer/s3fs/url.h"
 
 #define HASH_BYTES 32
@@ -53,8 +54,7 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct sigv4_pair *)a)->name, ((const struct sigv4_pair *)b)->name);
 }
 
-/* By the escaped text, which orders the same as the bytes do: '%' comes before all that stays unescaped. The
- * one exception, '-' and '.' against escaped ones, is why we compare what is sent. */
+/* Names and values are ordered as they are sent, escaped: '%' comes before all that stays as it is. */
 static int compare_query(const void *a, const void *b)
 {
     const struct sigv4_pair *x = a, *y = b;
