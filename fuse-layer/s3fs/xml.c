@@ -81,7 +81,7 @@ static bool add_char_reference(struct buf *b, struct slice digits)
         unsigned char c = (unsigned char)digits.p[i];
         if (hex ? !isxdigit(c) : !isdigit(c))
             return false;
-        unsigned digit = c <= '9' ? c - '0' : (unsigned)(c | 0x20) - 'a' + 10;
+        unsigned digit = c <= '9' ? c - 48U : (c | 0x20U) - 'a' + 10U;
         value = value * (hex ? 16 : 10) + digit;
     }
     return add_utf8(b, value);
