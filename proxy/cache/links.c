@@ -25,6 +25,7 @@ struct link {
 struct links {
     const struct cache_env *env;
     size_t shard_max;
+    _Atomic uint64_t drops; /* withdrawals so far: what was read before one is not remembered after it */
     struct {
         pthread_mutex_t lock;
         struct link *map, *lru;
@@ -90,31 +91,46 @@ static struct link *find(struct links *l, const struct key *k)
     return e;
 }
 
-static void put(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t size,
-                uint64_t until_ms, bool manifest)
+/* Under the shard's lock. */
+static void put_locked(struct links *l, const struct key *k, uint64_t size, uint64_t until_ms, bool manifest)
 {
-    struct key k;
-    make_key(&k, repo, digest);
-    pthread_mutex_lock(&l->shard[k.shard].lock);
-    struct link *e = find(l, &k);
+    struct link *e = find(l, k);
     if (e) {
         if (until_ms > e->until_ms)
             e->until_ms = until_ms;
         if (size)
             e->size = size;
         e->manifest |= manifest;
-    } else {
-        e = mem_zalloc(sizeof *e + k.len + 1);
-        memcpy(e->key, k.text, k.len + 1);
-        e->size = size;
-        e->until_ms = until_ms;
-        e->manifest = manifest;
-        HASH_ADD_KEYPTR(hh, l->shard[k.shard].map, e->key, k.len, e);
-        DL_APPEND(l->shard[k.shard].lru, e);
-        if (++l->shard[k.shard].count > l->shard_max)
-            drop(l, k.shard, l->shard[k.shard].lru);
+        return;
     }
+    e = mem_zalloc(sizeof *e + k->len + 1);
+    memcpy(e->key, k->text, k->len + 1);
+    e->size = size;
+    e->until_ms = until_ms;
+    e->manifest = manifest;
+    HASH_ADD_KEYPTR(hh, l->shard[k->shard].map, e->key, k->len, e);
+    DL_APPEND(l->shard[k->shard].lru, e);
+    if (++l->shard[k->shard].count > l->shard_max)
+        drop(l, k->shard, l->shard[k->shard].lru);
+}
+
+static void put(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t size,
+                uint64_t until_ms, bool manifest)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    put_locked(l, &k, size, until_ms, manifest);
     pthread_mutex_unlock(&l->shard[k.shard].lock);
+}
+
+/* Under the shard's lock. */
+static void touch(struct links *l, unsigned s, struct link *e)
+{
+    if (!e->next)
+        return;
+    DL_DELETE(l->shard[s].lru, e);
+    DL_APPEND(l->shard[s].lru, e);
 }
 
 bool links_try(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t *ret_size)
@@ -125,21 +141,21 @@ bool links_try(struct links *l, const struct repo *repo, const struct digest *di
     struct link *e = find(l, &k);
     if (e && ret_size)
         *ret_size = e->size;
-    if (e && e->next) {
-        DL_DELETE(l->shard[k.shard].lru, e);
-        DL_APPEND(l->shard[k.shard].lru, e);
-    }
+    if (e)
+        touch(l, k.shard, e);
     pthread_mutex_unlock(&l->shard[k.shard].lock);
     return e != NULL;
 }
 
-static bool linked_as_manifest(struct links *l, const struct repo *repo, const struct digest *digest)
+bool links_try_manifest(struct links *l, const struct repo *repo, const struct digest *digest)
 {
     struct key k;
     make_key(&k, repo, digest);
     pthread_mutex_lock(&l->shard[k.shard].lock);
     struct link *e = find(l, &k);
     bool yes = e && e->manifest;
+    if (yes)
+        touch(l, k.shard, e);
     pthread_mutex_unlock(&l->shard[k.shard].lock);
     return yes;
 }
@@ -148,17 +164,38 @@ struct get {
     struct links *l;
     struct repo *repo;
     struct digest digest;
+    uint64_t drops; /* when it was asked */
     links_fn *fn;
     void *arg;
     bool known;
     uint64_t size;
 };
 
+/* What the state knew before a withdrawal says nothing about the time after: links_drop counts first, then
+ * goes through the shards, so that nothing put in here in between stays. */
+static void remember(struct get *g)
+{
+    struct key k;
+    make_key(&k, g->repo, &g->digest);
+    pthread_mutex_lock(&g->l->shard[k.shard].lock);
+    if (g->l->drops == g->drops)
+        put_locked(g->l, &k, g->size, UINT64_MAX, false);
+    pthread_mutex_unlock(&g->l->shard[k.shard].lock);
+}
+
+static void answer_from_memory(void *arg)
+{
+    struct get *g = arg;
+    g->fn(g->arg, true, g->size);
+    repo_unref(g->repo);
+    free(g);
+}
+
 static void answer(void *arg)
 {
     struct get *g = arg;
     if (g->known)
-        put(g->l, g->repo, &g->digest, g->size, UINT64_MAX, false);
+        remember(g);
     g->fn(g->arg, g->known, g->size);
     repo_unref(g->repo);
     free(g);
@@ -190,10 +227,11 @@ void links_get(struct links *l, struct loop *loop, struct repo *repo, const stru
                enum document_kind kind, links_fn *fn, void *arg)
 {
     struct get *g = mem_new(struct get);
-    *g = (struct get){.l = l, .repo = repo_ref(repo), .digest = *digest, .fn = fn, .arg = arg};
+    *g = (struct get){
+        .l = l, .repo = repo_ref(repo), .digest = *digest, .drops = l->drops, .fn = fn, .arg = arg};
     g->known = links_try(l, repo, digest, &g->size);
     if (g->known) {
-        loop_post(loop, answer, g);
+        loop_post(loop, answer_from_memory, g);
         return;
     }
     struct state_repo r = repo_state(repo);
@@ -218,7 +256,7 @@ static void done_at_once(void *p)
 void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *doc,
                state_done_fn *done, void *arg)
 {
-    if (linked_as_manifest(l, repo, &doc->digest)) {
+    if (links_try_manifest(l, repo, &doc->digest)) {
         if (done) {
             struct done_at_once *d = mem_new(struct done_at_once);
             *d = (struct done_at_once){done, arg};
@@ -268,5 +306,6 @@ void links_drop(struct links *l, struct repo *repo, const struct digest *manifes
 {
     struct state_repo r = repo_state(repo);
     l->env->state->ops->link_drop(l->env->state, &r, manifest);
+    ++l->drops;
     forget_repo(l, repo);
 }

@@ -17,6 +17,10 @@ void links_free(struct links *l);
 /* In memory? *ret_size (may be NULL): the blob's size, 0 if not known. */
 bool links_try(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t *ret_size);
 
+/* In memory, and added as a manifest: all that it lists is linked, too. What is known only because an index
+ * lists it is not: links_add is still due. */
+bool links_try_manifest(struct links *l, const struct repo *repo, const struct digest *digest);
+
 /* Memory, then state. known: the repository refers to it. */
 typedef void links_fn(void *arg, bool known, uint64_t size);
 void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,

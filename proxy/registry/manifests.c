@@ -160,9 +160,10 @@ static void on_rewritten(void *arg, void *result, const struct err *err)
 static void on_announced(void *arg, const struct state_variant *v, const struct err *err)
 {
     struct pull *p = arg;
-    (void)err;
     if (v) {
         pull_send(p, document_ref(p->doc));
+    } else if (err) { /* the original, or ours: nobody can tell now */
+        pull_fail(p, err);
     } else {
         ++p->refs;
         variants_get(p->g->variants, p->loop, p->t->repo, &p->ref.digest, p->t->injection, on_rewritten, p);
@@ -262,7 +263,8 @@ static struct document *warm(struct registry *g, struct loop *loop, struct targe
                              const struct reference *ref, bool *ret_stale)
 {
     if (ref->is_digest) {
-        if ((t->injection && t->config->pinned_refuse) || !links_try(g->links, t->repo, &ref->digest, NULL))
+        if ((t->injection && t->config->pinned_refuse) ||
+            !links_try_manifest(g->links, t->repo, &ref->digest))
             return NULL;
         struct document *doc = documents_try(g->documents, &ref->digest);
         if (doc && doc->media_type[0])
@@ -274,9 +276,13 @@ static struct document *warm(struct registry *g, struct loop *loop, struct targe
     if (tags_try(g->tags, loop, t->repo, ref->tag, &t->tags, &a, NULL) != 1)
         return NULL;
     *ret_stale = a.stale;
-    if (t->injection)
-        return variants_try(g->variants, t->repo, &a.digest, t->injection);
-    return links_try(g->links, t->repo, &a.digest, NULL) ? documents_try(g->documents, &a.digest) : NULL;
+    struct document *doc = t->injection ? variants_try(g->variants, t->repo, &a.digest, t->injection)
+                                        : documents_try(g->documents, &a.digest);
+    /* Without its links (withdrawn, and back) what it lists could not be pulled. */
+    if (doc && doc->media_type[0] && links_try_manifest(g->links, t->repo, &doc->digest))
+        return doc;
+    document_unref(doc);
+    return NULL;
 }
 
 void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference)

@@ -39,7 +39,12 @@ static const char *const sql[SQL_COUNT] = {
                        "WHERE l.repo = ?1 AND l.object = ?2 AND l.kind = 1 LIMIT 1",
     [SQL_LINK_REF] = "SELECT l.size, m.name FROM link l LEFT JOIN media_type m ON m.id = l.media_type "
                      "WHERE l.repo = ?1 AND l.object = ?2 AND l.manifest <> ?2 LIMIT 1",
-    [SQL_LINK_DROP] = "DELETE FROM link WHERE repo = ?1 AND manifest = ?2",
+    [SQL_LINK_DROP] = "WITH RECURSIVE gone(id) AS (SELECT ?2 "
+                      "UNION SELECT l.object FROM link l JOIN gone g ON l.manifest = g.id "
+                      "WHERE l.repo = ?1 AND l.kind = 1 "
+                      "UNION SELECT v.target FROM variant v JOIN gone g ON v.source = g.id "
+                      "WHERE v.image = (SELECT id FROM image WHERE canonical = ?3)) "
+                      "DELETE FROM link WHERE repo = ?1 AND manifest IN (SELECT id FROM gone)",
     [SQL_VARIANT_BY_SOURCE] = "SELECT o.digest, m.name FROM variant v JOIN object o ON o.id = v.target "
                               "LEFT JOIN media_type m ON m.id = v.media_type "
                               "WHERE v.image = ?1 AND v.source = ?2 AND v.injection = ?3",

@@ -167,8 +167,10 @@ void sqlite_blob_get(struct state *s, struct loop *loop, const struct state_repo
     sqlite_call_submit(s, call);
 }
 
+/* With what was made of it, and with its children: what still holds is linked again by the next pull. */
 static int run_link_drop(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
+    cleanup_free char *canonical = mem_printf("%s/%s", call->repo.upstream, call->repo.repository);
     int64_t repo = sqlite_repo_id(c, &call->repo, false, err);
     int64_t manifest = repo <= 0 ? repo : sqlite_object_id(c, &call->a, false, err);
     if (manifest <= 0)
@@ -178,6 +180,7 @@ static int run_link_drop(struct sqlite_conn *c, struct sqlite_call *call, struct
         return -1;
     (void)sqlite3_bind_int64(s, 1, repo);
     (void)sqlite3_bind_int64(s, 2, manifest);
+    sqlite_bind_text(s, 3, canonical);
     return sqlite_conn_run(c, s, err);
 }
 

@@ -88,8 +88,8 @@ struct state_ops {
     /* Is that blob one the name refers to, through a manifest? */
     void (*blob_get)(struct state *, struct loop *, const struct state_repo *, const struct digest *,
                      state_ref_fn *, void *arg);
-    /* The upstream said no (401, 403, 404) for that manifest under this name: the name refers to it no more.
-     */
+    /* The upstream said no (401, 403, 404) for that manifest under this name: the name refers to it no more,
+     * nor to its children, nor to what was made of them by injections. */
     void (*link_drop)(struct state *, const struct state_repo *, const struct digest *manifest);
 
     void (*variant_by_source)(struct state *, struct loop *, const char *canonical,

@@ -100,3 +100,46 @@ def test_a_withdrawn_manifest_takes_its_blobs_with_it(make, up, private):
     up.rule("*", upstream.Answer(403))
     assert p.manifest("team/private", "1").status == 403
     assert p.blob("team/private", private.layers[0]).status in (403, 404)
+
+
+def test_a_withdrawn_original_takes_what_was_made_of_it(make, up, layer):
+    """… and when it comes back, all of it is there again."""
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-missing", "0s"], inject=layer.path)
+    image = images.random_image("private", [100_000])
+    up.tag("team/private", "1", images.index([(image, "linux/amd64")]))
+    index = p.manifest("team/private", "1")
+    child = p.manifest("team/private", index.json["manifests"][0]["digest"])
+    blobs = [d["digest"] for d in [*child.json["layers"], child.json["config"]]]
+
+    def statuses():
+        return ([p.manifest("team/private", d).status for d in (index.digest, child.digest)]
+                + [p.blob("team/private", d).status for d in blobs])
+    assert set(statuses()) == {200}
+    up.rule("*", upstream.Answer(403))
+    assert p.manifest("team/private", "1").status == 403
+    assert set(statuses()) <= {403, 404}
+    up.clear()
+    assert p.manifest("team/private", "1").digest == index.digest
+    assert set(statuses()) == {200}
+    p.restart()
+    assert set(statuses()) == {200}
+
+
+def test_an_index_under_new_credentials_is_whole(make, up, layer):
+    """All of it is in memory, from what others pulled; the new scope must come to know each part of it."""
+    up.rule("*", lambda x: None if x["Authorization"] == BASIC else upstream.challenge("here", None, scheme="Basic"))
+    tenant = {"name": "up.test", "url": up.url, "username": "tenant", "password": "tenant-password-1"}
+    p = make(config={"upstreams": [tenant], "inject": [{"match": "*", "injection": layer.path}]})
+    up.tag("team/private", "1", images.index([(images.random_image("private", [1000]), "linux/amd64")]))
+
+    def pull():
+        index = p.manifest("team/private", "1")
+        child = p.manifest("team/private", index.json["manifests"][0]["digest"])
+        return [index.status, child.status] + [p.blob("team/private", d["digest"]).status
+                                               for d in [*child.json["layers"], child.json["config"]]]
+    assert set(pull()) == {200}
+    up.clear()
+    p.configure({"upstreams": [{"name": "up.test", "url": up.url}],
+                 "inject": [{"match": "*", "injection": layer.path}]})
+    p.reload()
+    assert set(pull()) == {200}

@@ -437,6 +437,18 @@ static void test_variant_by_ref(void **state)
     assert_false(get_by_ref(f, &busybox, image, digest_n("other", 1)));
     f->s->ops->link_drop(f->s, &busybox, &v.target);
     assert_false(get_by_ref(f, &busybox, image, refs[1].digest));
+
+    /* The original's withdrawal takes along what was made of it, also of an index's children. */
+    struct state_ref child = {v.source, 500, OCI_MANIFEST};
+    struct digest index = digest_n("index", 1);
+    put_link(f, &busybox, v.target, OCI_MANIFEST, refs, 2);
+    put_link(f, &busybox, index, OCI_INDEX, &child, 1);
+    put_link(f, &alpine, v.target, OCI_MANIFEST, refs, 2);
+    f->s->ops->link_drop(f->s, &busybox, &index);
+    assert_false(get_manifest(f, &busybox, v.source));
+    assert_false(get_manifest(f, &busybox, v.target));
+    assert_false(get_blob(f, &busybox, refs[0].digest) && get_by_ref(f, &busybox, image, refs[0].digest));
+    assert_true(get_manifest(f, &alpine, v.target));
 }
 
 static void test_injections(void **state)
