@@ -42,6 +42,7 @@ struct s3_config {
 struct s3_option {
     const char *names; /* environment variables, the first that is set and not empty; comma-separated */
     const char *help;
+    int (*set)(struct s3_config *c, const char *value, struct err *err); /* ERR_INVALID says why not */
 };
 extern const struct s3_option s3_options[]; /* ends with names == NULL */
 
