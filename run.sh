@@ -36,7 +36,9 @@ install_packages() {
     fi
     say "installing ${missing[*]}"
     quietly "${as_root[@]}" apt-get -q update
-    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
+    # A fresh machine installs its security updates by itself in its first minutes: wait for the lock.
+    quietly "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install \
+        --no-install-recommends "${missing[@]}"
 }
 
 # Shows what a command says on a terminal; elsewhere only if it fails.

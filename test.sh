@@ -82,7 +82,8 @@ install_packages() {
     fi
     {
         "${as_root[@]}" apt-get -q update &&
-            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
+            "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 install \
+                --no-install-recommends "${missing[@]}"
     } >"$results/apt.log" 2>&1
     local status=$?
     [[ -z $ours ]] || "${as_root[@]}" rm -f "$policy"
