@@ -88,7 +88,7 @@ static void on_request(struct request *r, void *arg)
 static void on_finished(struct request *r, bool aborted, void *arg)
 {
     struct app *app = arg;
-    app_log_request(r, aborted, app->options->access_log);
+    app_log_request(r, aborted, app->access_log);
 }
 
 static void refuse(struct request *r, int status, const char *message, void *arg)
@@ -153,8 +153,12 @@ static int reload(struct app *app, char **ret_ignored, struct err *err)
     struct registry_config *config;
     if (options_reload(app->options, app->argc, app->argv, app->env_vars, &options, ret_ignored, err) < 0)
         return -1;
-    if (app_config_new(options, app->state->scope_key, &config, err) < 0 ||
-        (options->tls_certificate && http_server_reload_tls(app->server, err) < 0)) {
+    if (app_config_new(options, app->state->scope_key, &config, err) < 0) {
+        options_free(options);
+        return -1;
+    }
+    if (options->tls_certificate && http_server_reload_tls(app->server, err) < 0) {
+        registry_config_unref(config);
         options_free(options);
         return -1;
     }
@@ -170,9 +174,7 @@ static int reload(struct app *app, char **ret_ignored, struct err *err)
         loop_post(n->loop, take_config, n);
     }
     log_start(2, options->log_level, options->log_format);
-    /* Workers read the access-log switch of the options they began with: the old ones live on beside the new.
-     */
-    app->options->access_log = options->access_log;
+    app->access_log = options->access_log;
     options_free(options);
     post_warm_up(app);
     return 0;
@@ -328,7 +330,8 @@ static void end(struct app *app)
 
 int app_run(struct options *options, int argc, char *const *argv, char *const *env)
 {
-    struct app app = {.options = options, .argc = argc, .argv = argv, .env_vars = env};
+    struct app app = {
+        .options = options, .argc = argc, .argv = argv, .env_vars = env, .access_log = options->access_log};
     struct err err;
     sigset_t signals;
     pthread_mutex_init(&app.lock, NULL);

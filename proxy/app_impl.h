@@ -30,7 +30,8 @@ struct app {
     struct api api;
     struct http_server *server;
 
-    pthread_mutex_t lock; /* guards config */
+    _Atomic bool access_log; /* in force; a reload may change it */
+    pthread_mutex_t lock;    /* guards config */
     struct registry_config *config;
 };
 

@@ -74,7 +74,9 @@ void app_log_request(struct request *r, bool aborted, bool access_log)
     int status = response_status(r);
     const char *route = request_route(r) ? request_route(r) : "none";
     count(r, route, status, us, aborted);
-    if (!access_log || !log_enabled(LOG_LEVEL_INFO))
+    /* What went wrong here or upstream is said in any case: an answer may have sent its reader to the log. */
+    enum log_level level = status >= 500 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO;
+    if ((!access_log && level == LOG_LEVEL_INFO) || !log_enabled(level))
         return;
     struct slice agent = request_header(r, "user-agent"), range = request_header(r, "range");
     struct slice query = request_query(r);
@@ -95,5 +97,5 @@ void app_log_request(struct request *r, bool aborted, bool access_log)
         f[n++] = F_S("aborted", "yes");
     n += request_log_fields(r, f + n, FIELDS_MAX - n);
     f[n] = (struct log_field){0};
-    log_write(LOG_LEVEL_INFO, "request", f);
+    log_write(level, "request", f);
 }
