@@ -93,10 +93,37 @@ static void on_list(void *arg, struct request *r, const struct fetch_head *head,
     tag_list_free(l);
 }
 
+/* Goes upstream as it is: characters that a query may hold, and that end neither the target nor a Link. */
+static bool is_plain(struct slice s)
+{
+    for (size_t i = 0; i < s.len; ++i)
+        if (s.p[i] <= ' ' || s.p[i] > '~' || strchr("#<>\"", s.p[i]))
+            return false;
+    return true;
+}
+
+/* Our pages are linked by the upstream's own queries, which have more than n and last in some registries
+ * (next_page, …): all is handed on, but what is ours. */
+static void add_query(struct buf *path, struct slice query, uint64_t n)
+{
+    const char *sep = "?";
+    while (query.p) {
+        struct slice one = slice_cut(&query, '&'), value = one, key = slice_cut(&value, '=');
+        if (one.len == 0 || slice_eq_str(key, "ns") || !is_plain(one))
+            continue;
+        (void)buf_add_str(path, sep);
+        sep = "&";
+        if (slice_eq_str(key, "n"))
+            (void)buf_printf(path, "n=%" PRIu64, n);
+        else
+            (void)buf_add_slice(path, one);
+    }
+}
+
 void tag_list_handle(struct registry *g, struct request *r, struct target *t, struct slice name)
 {
     uint64_t n;
-    struct slice last = request_query_param(r, "last"), ns = request_query_param(r, "ns");
+    struct slice ns = request_query_param(r, "ns");
     if (page_size(r, TAGS_MAX, &n) < 0) {
         target_unref(t);
         return;
@@ -109,15 +136,7 @@ void tag_list_handle(struct registry *g, struct request *r, struct target *t, st
     char what[400];
     (void)snprintf(what, sizeof what, "tags of %.300s", t->repo->canonical);
     (void)buf_printf(&path, "/v2/%s/tags/list", t->repo->repository);
-    const char *sep = "?";
-    if (request_query_param(r, "n").p) {
-        (void)buf_printf(&path, "%sn=%" PRIu64, sep, n);
-        sep = "&";
-    }
-    if (last.p) {
-        (void)buf_printf(&path, "%slast=", sep);
-        (void)buf_add_url_escaped(&path, last);
-    }
+    add_query(&path, request_query(r), n);
     relay_json(g, r, t, path.p, "application/json", what, ERR_NAME_UNKNOWN, on_list, l);
     target_unref(t);
 }

@@ -141,3 +141,29 @@ def test_the_catalog_has_what_was_pulled(px, up):
     assert names(place.removeprefix("/v2/_catalog"))[0] == whole[2:]
     px.restart()
     assert names()[0] == whole
+
+
+def test_pages_that_an_upstream_links_in_its_own_way(px, up):
+    """quay.io's links have a token, and no `last`: it must come back as it was."""
+    pages = {"": ("a", "gAAAA-x_1=="), "gAAAA-x_1==": ("b", "%2Btoken%26"), "+token&": ("c", None)}
+
+    def page(x):
+        tag, after = pages[x.query.get("next_page", "")]
+        link = {"Link": f'</v2/{NAME}/tags/list?n=1&next_page={after}>; rel="next"'} if after else {}
+        return upstream.text('{"name":"lib/app","tags":["%s"]}' % tag, **link)
+    up.rule("GET */tags/list", page)
+    path, found = f"/v2/{NAME}/tags/list?n=1&ns=up.test", []
+    while path and len(found) < 9:
+        reply = px.get(path)
+        found += reply.json["tags"]
+        link = re.fullmatch(r'<(/v2/[^>]+)>; *rel="?next"?', reply["Link"]) if reply["Link"] else None
+        path = link.group(1) if link else None
+    assert found == ["a", "b", "c"]
+    assert all("ns" not in s.query for s in up.seen("GET */tags/list"))
+
+
+@pytest.mark.parametrize("query", ["last=a%23b", "last=%22%3E%3C", "x=%0d%0aEvil:%201", "last=a%20b&n=2", "&&&", "=&=",
+                                   "n=1&n=2", "ns=up.test"])
+def test_queries_of_all_sorts(px, tags, query):
+    reply = px.get(f"/v2/{NAME}/tags/list?{query}")
+    assert reply.status == 200 and reply["Evil"] is None
