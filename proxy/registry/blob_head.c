@@ -18,7 +18,7 @@ struct blob_head {
 static bool on_head(void *arg, const struct fetch_head *head)
 {
     struct blob_head *h = arg;
-    h->size = head->content_length > 0 ? (uint64_t)head->content_length : 0;
+    h->size = head->content_length >= 0 ? (uint64_t)head->content_length : UINT64_MAX;
     h->failed = fetch_head_err(head, h->repo->upstream, h->what, ERR_BLOB_UNKNOWN, &h->err) < 0;
     return true;
 }

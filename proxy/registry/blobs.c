@@ -149,8 +149,10 @@ static void on_head(void *arg, uint64_t size, const struct err *err)
         ;
     else if (err)
         ask_fail(a, err);
-    else
-        blob_body_head_only(a->r, &a->digest, size);
+    else if (size != UINT64_MAX || a->size)
+        blob_body_head_only(a->r, &a->digest, size != UINT64_MAX ? size : a->size);
+    else /* only the bytes tell */
+        join_fill(a);
     ask_unref(a);
 }
 
@@ -219,7 +221,11 @@ static void on_restored_layer(void *arg, const struct err *err)
 {
     struct ask *a = arg;
     if (err) {
-        ask_fail(a, err);
+        /* Whatever is wrong with our layer is not the client's fault. */
+        struct err e = *err;
+        if (e.code != ERR_TIMEOUT && e.code != ERR_NO_SPACE)
+            e.code = ERR_UPSTREAM;
+        ask_fail(a, &e);
     } else if (a->r) {
         serve_restored_layer(a);
     }
@@ -287,9 +293,9 @@ static void on_permission(void *arg, uint64_t size, const struct err *err)
     if (err) {
         ask_fail(a, err);
     } else {
-        links_add_seen(a->g->links, a->t->repo, &a->digest, size, SEEN_MS);
+        a->size = size != UINT64_MAX ? size : 0;
+        links_add_seen(a->g->links, a->t->repo, &a->digest, a->size, SEEN_MS);
         a->linked = true;
-        a->size = size;
         if (blob)
             serve(a, steal_ptr(&blob));
         else if (a->r)
