@@ -13,8 +13,7 @@
 #include "proxy/inject/variant_make.h"
 
 #define SHARDS    16
-#define SHARD_MAX 2048 /* variants known in memory, per shard: their digests, the bytes are the documents'   \
-                        */
+#define SHARD_MAX 2048 /* digests of variants, per shard; their bytes are with the documents */
 
 struct entry {
     UT_hash_handle hh;

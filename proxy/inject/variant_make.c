@@ -302,6 +302,12 @@ void variant_make(const struct variant_context *c, struct loop *loop, struct rep
     for (const struct variant_path *p = parent; p; p = p->parent)
         if (digest_eq(&p->digest, source))
             (void)err_set(&m->err, ERR_UPSTREAM, "index %s@%s contains itself", repo->canonical, source->s);
+    struct variant_path *top = m->path;
+    while (top->parent)
+        top = top->parent;
+    if (++top->makes > VARIANT_MAKES_MAX)
+        (void)err_set(&m->err, ERR_UPSTREAM, "an index of %s leads to more than %d manifests",
+                      repo->canonical, VARIANT_MAKES_MAX);
     if (m->path->depth > VARIANT_DEPTH_MAX + 1)
         (void)err_set(&m->err, ERR_UPSTREAM, "indexes of %s are nested deeper than %d", repo->canonical,
                       VARIANT_DEPTH_MAX);

@@ -4,7 +4,8 @@
 /* Makes one variant: variant*.c only. */
 #include "proxy/inject/variant.h"
 
-#define VARIANT_DEPTH_MAX 4 /* an index in an index in … */
+#define VARIANT_DEPTH_MAX 4    /* an index in an index in … */
+#define VARIANT_MAKES_MAX 1000 /* manifests below one index, however deep */
 
 /* What lies between an index and the child that is being made: cycles are refused. On the stack of nobody:
  * counted. */
@@ -13,6 +14,7 @@ struct variant_path {
     struct variant_path *parent;
     struct digest digest;
     unsigned depth;
+    unsigned makes; /* of the topmost: manifests looked at so far */
 };
 
 struct variant_context {
