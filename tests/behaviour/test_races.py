@@ -124,3 +124,42 @@ def test_an_upstream_that_says_a_wrong_length(px, up, said):
     reply = px.blob("lib/lone", digest, timeout=20)
     assert reply.status == 502 or reply.broken or reply.digest == digest
     assert px.get("/healthz").status == 200
+
+
+@pytest.mark.parametrize("length", ["none", "chunked"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_head_where_the_upstream_does_not_say_a_length(px, up, length, listed):
+    """Never a made-up one: what the manifest says, or what the bytes come to."""
+    data = images.noise(50_000, "no length")
+    digest = up.blob("lib/lone", data)
+    if listed:
+        image = up.tag("lib/lone", "1", images.random_image("no length", [1000]))
+        digest = image.layers[0]
+        data = image.blobs[digest]
+        px.manifest("lib/lone", "1")
+    up.rule("* */blobs/*", lambda x: x.proper(length=length))
+    reply = px.head(f"/v2/lib/lone/blobs/{digest}")
+    assert (reply.status, reply["Content-Length"]) == (200, str(len(data)))
+
+
+def test_an_index_that_branches_without_end(ix, up):
+    """A few small documents that stand for a million manifests: refused, not worked through."""
+    child = images.tiny()
+    for _ in range(3):
+        child = images.index([(child, None)] * 100)
+    up.tag(NAME, "1", child)
+    reply = ix.manifest(NAME, "1", timeout=60)
+    assert (reply.status, reply.code) == (502, "UNAVAILABLE") and "more than 1000 manifests" in reply.message
+
+
+def test_a_fault_is_logged_with_the_requests_id_also_without_an_access_log(make, up):
+    p = make({"up.test": up.url}, ["--log-access", "false"])
+    up.rule("*", upstream.Answer(500))
+    reply = p.manifest(NAME, "1")
+    assert reply.status == 502
+    line = next(line for line in p.log().splitlines() if reply["X-Request-Id"] in line)
+    assert "level=warn" in line and "up.test" in line
+    up.clear()
+    up.tag(NAME, "1", images.tiny())
+    reply = p.manifest(NAME, "1")
+    assert reply.status == 200 and reply["X-Request-Id"] not in p.log()
