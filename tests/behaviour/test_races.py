@@ -153,7 +153,7 @@ def test_an_index_that_branches_without_end(ix, up):
 
 
 def test_a_fault_is_logged_with_the_requests_id_also_without_an_access_log(make, up):
-    p = make({"up.test": up.url}, ["--log-access", "false"])
+    p = make({"up.test": up.url}, ["--log-access=false"])
     up.rule("*", upstream.Answer(500))
     reply = p.manifest(NAME, "1")
     assert reply.status == 502
