@@ -194,6 +194,23 @@ static uint64_t other_folder(struct disk *d, const char *folder, int64_t keep_s)
     return bytes;
 }
 
+/* A blob that is open here may have been moved away by another process (rac-proxy --scrub found it damaged,
+ * somebody removed the folder): who asks next gets what the folder says, not what we still hold open. */
+static void drop_vanished(struct disk *d)
+{
+    size_t max = disk_table_count(d->table) + 1;
+    cleanup_free struct blob **open = mem_alloc(max * sizeof *open);
+    size_t n = disk_table_refs(d->table, open, max);
+    for (size_t i = 0; i < n; ++i) {
+        struct stat held, named;
+        cleanup_free char *path = disk_blob_path(d->dir, &open[i]->digest);
+        bool gone = fstat(open[i]->fd, &held) == 0 && (stat(path, &named) < 0 || named.st_ino != held.st_ino);
+        if (gone)
+            disk_table_drop(d->table, &open[i]->digest);
+        blob_unref(open[i]);
+    }
+}
+
 static void look_at_others(struct janitor *j)
 {
     struct disk *d = j->d;
@@ -344,6 +361,7 @@ static void *janitor_main(void *arg)
     count_all(j);
     while (!is_stopping(d)) {
         look_at_others(j);
+        drop_vanished(d);
         uint64_t need = clock_mono_ms() >= j->retry_ms ? bytes_needed(d) : 0;
         serve_waiting(j, need);
         wait_for_work(d);

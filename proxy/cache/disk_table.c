@@ -212,3 +212,13 @@ unsigned disk_table_count(struct disk_table *t)
     pthread_mutex_unlock(&t->lock);
     return n;
 }
+
+size_t disk_table_refs(struct disk_table *t, struct blob **ret, size_t max)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&t->lock);
+    for (struct entry *e = t->newest; e && n < max; e = e->older)
+        ret[n++] = blob_ref(e->blob);
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}

@@ -29,4 +29,6 @@ bool disk_table_drop_idle(struct disk_table *t, const struct digest *d);
 bool disk_table_busy(struct disk_table *t, const struct digest *d); /* is it there and being read? */
 void disk_table_trim(struct disk_table *t, unsigned count);         /* closes up to that many idle ones */
 unsigned disk_table_count(struct disk_table *t);
+/* Blobs in the table, references for the caller, at most `max`; returns how many. */
+size_t disk_table_refs(struct disk_table *t, struct blob **ret, size_t max);
 #endif

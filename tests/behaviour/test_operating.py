@@ -289,6 +289,21 @@ def test_scrub_finds_a_flipped_bit(scratch, px, up):
     assert px.blob(NAME, image.layers[0]).digest == image.layers[0]
 
 
+def test_scrub_beside_a_running_proxy(scratch, px, up):
+    image = up.tag(NAME, "1", images.random_image("scrub beside", [100_000]))
+    px.manifest(NAME, "1")
+    px.blob(NAME, image.layers[0])
+    from rig.process import wait_for  # pylint: disable=import-outside-toplevel
+    path = px.blob_file(image.layers[0])
+    wait_for(lambda: os.path.exists(path), 10, "blob in the store")
+    px.blob(NAME, image.layers[0])  # open in the proxy by now
+    with open(path, "r+b") as f:
+        f.seek(5000)
+        f.write(b"spoilt")
+    assert proxy.run_once(scratch, "--scrub", "--data", px.data).returncode == 1
+    wait_for(lambda: px.blob(NAME, image.layers[0]).digest == image.layers[0], 20, "the right bytes again")
+
+
 def test_data_is_not_for_everybody(px, up):
     image = up.tag(NAME, "1", images.tiny())
     px.manifest(NAME, "1")
