@@ -14,11 +14,18 @@
 #include "common/clock.h"
 #include "common/mem.h"
 
+#define LOG_LINE_USUAL 512 /* bytes */
+/* How long the writer collects lines after it wrote some: under load it wakes a few hundred times a second,
+ * not once for a line. A warning, an error and a backlog of that size end the pause. */
+#define LOG_PAUSE_NS    4000000
+#define LOG_PAUSE_BYTES (LOG_BACKLOG_MAX / 32)
+
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
     bool running, stopping;
+    bool is_pausing; /* the writer: ordinary lines need not wake it */
     int fd;
     _Atomic int level, format;
     struct buf waiting; /* lines for the writer; swapped out whole */
@@ -42,6 +49,21 @@ static void write_all(int fd, const char *p, size_t len)
     }
 }
 
+/* Under the lock. */
+static void pause_writer(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOG_PAUSE_NS;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        ++until.tv_sec;
+    }
+    logger.is_pausing = true;
+    (void)pthread_cond_clockwait(&logger.wake, &logger.lock, CLOCK_MONOTONIC, &until);
+    logger.is_pausing = false;
+}
+
 static void *writer(void *unused)
 {
     (void)unused;
@@ -57,8 +79,12 @@ static void *writer(void *unused)
         logger.waiting = swap;
         pthread_mutex_unlock(&logger.lock);
         write_all(logger.fd, mine.p, mine.len);
+        if (mine.cap > 2 * LOG_PAUSE_BYTES) /* a burst's memory does not stay */
+            buf_free(&mine);
         buf_reset(&mine);
         pthread_mutex_lock(&logger.lock);
+        if (!logger.stopping)
+            pause_writer();
     }
     pthread_mutex_unlock(&logger.lock);
     buf_free(&mine);
@@ -103,14 +129,29 @@ uint64_t log_dropped(void)
     return atomic_load(&logger.dropped);
 }
 
+static void add_digits(char *out, unsigned digits, unsigned value)
+{
+    for (; digits > 0; value /= 10)
+        out[--digits] = (char)('0' + value % 10);
+}
+
+/* RFC 3339, in UTC. The calendar is asked once a second. */
 static void add_time(struct buf *b)
 {
+    static _Thread_local struct {
+        time_t second;
+        char text[sizeof "2026-01-01T00:00:00.000Z"];
+    } last;
     struct timespec ts;
-    struct tm tm;
     clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    (void)buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                     tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
+    if (ts.tv_sec != last.second || !last.text[0]) {
+        struct tm tm;
+        gmtime_r(&ts.tv_sec, &tm);
+        (void)strftime(last.text, sizeof last.text, "%Y-%m-%dT%H:%M:%S.000Z", &tm);
+        last.second = ts.tv_sec;
+    }
+    add_digits(last.text + sizeof last.text - 5, 3, (unsigned)(ts.tv_nsec / 1000000));
+    (void)buf_add(b, last.text, sizeof last.text - 1);
 }
 
 /* logfmt: a bare word where it can be one, else a quoted string with JSON's escapes. */
@@ -134,28 +175,39 @@ static void add_value(struct buf *b, const struct log_field *f, bool json)
         (void)(json ? buf_add_json_str(b, f->s) : (add_logfmt_str(b, f->s), true));
         break;
     case LOG_FIELD_UINT:
-        (void)buf_printf(b, "%" PRIu64, f->u);
+        (void)buf_add_u64(b, f->u);
         break;
     case LOG_FIELD_INT:
-        (void)buf_printf(b, "%" PRId64, f->i);
+        if (f->i < 0)
+            (void)buf_add(b, "-", 1);
+        (void)buf_add_u64(b, f->i < 0 ? -(uint64_t)f->i : (uint64_t)f->i);
         break;
-    case LOG_FIELD_MS:
-        (void)buf_printf(b, "%" PRIu64 ".%03u", f->u / 1000, (unsigned)(f->u % 1000));
+    case LOG_FIELD_MS: {
+        char thousandths[4] = ".";
+        add_digits(thousandths + 1, 3, (unsigned)(f->u % 1000));
+        (void)buf_add_u64(b, f->u / 1000);
+        (void)buf_add(b, thousandths, sizeof thousandths);
         break;
+    }
     }
 }
 
+/* Without printf: a line for every request is a good part of what a small answer costs. */
 static void format_line(struct buf *b, enum log_level level, const char *msg, const struct log_field *fields)
 {
     bool json = atomic_load_explicit(&logger.format, memory_order_relaxed) == LOG_FORMAT_JSON;
     (void)buf_add_str(b, json ? "{\"time\":\"" : "time=");
     add_time(b);
-    (void)buf_printf(b, json ? "\",\"level\":\"%s\",\"msg\":" : " level=%s msg=", level_names[level]);
+    (void)buf_add_str(b, json ? "\",\"level\":\"" : " level=");
+    (void)buf_add_str(b, level_names[level]);
+    (void)buf_add_str(b, json ? "\",\"msg\":" : " msg=");
     add_value(b, &(struct log_field){.type = LOG_FIELD_STR, .s = slice_of(msg)}, json);
     for (const struct log_field *f = fields; f->key; ++f) {
         if (f->type == LOG_FIELD_STR && !f->s.p)
             continue;
-        (void)buf_printf(b, json ? ",\"%s\":" : " %s=", f->key);
+        (void)buf_add_str(b, json ? ",\"" : " ");
+        (void)buf_add_str(b, f->key);
+        (void)buf_add_str(b, json ? "\":" : "=");
         add_value(b, f, json);
     }
     (void)buf_add_str(b, json ? "}\n" : "\n");
@@ -164,6 +216,7 @@ static void format_line(struct buf *b, enum log_level level, const char *msg, co
 void log_write(enum log_level level, const char *msg, const struct log_field *fields)
 {
     cleanup_buf struct buf line = {.max = LOG_LINE_MAX};
+    (void)buf_reserve(&line, LOG_LINE_USUAL);
     format_line(&line, level, msg, fields);
     if (line.overflow) { /* a huge field: keep the message, leave the fields out */
         buf_reset(&line);
@@ -185,9 +238,9 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
             format_line(&logger.waiting, LOG_LEVEL_WARN,
                         "log lines dropped: the reader of our log is too slow", lost);
         }
-        bool idle = logger.waiting.len == 0;
+        bool first = logger.waiting.len == 0;
         (void)buf_add(&logger.waiting, line.p, line.len);
-        if (idle)
+        if (logger.is_pausing ? level >= LOG_LEVEL_WARN || logger.waiting.len > LOG_PAUSE_BYTES : first)
             pthread_cond_signal(&logger.wake);
     }
     pthread_mutex_unlock(&logger.lock);

@@ -21,7 +21,7 @@
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR, LOG_LEVEL_OFF };
 enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
-#define LOG_BACKLOG_MAX ((size_t)1 << 20)
+#define LOG_BACKLOG_MAX ((size_t)4 << 20)
 #define LOG_LINE_MAX    ((size_t)16 << 10)
 
 struct log_field {

@@ -80,7 +80,7 @@ void buf_reset(struct buf *b)
         b->p[0] = '\0';
 }
 
-static bool buf_reserve(struct buf *b, size_t more)
+bool buf_reserve(struct buf *b, size_t more)
 {
     size_t max = b->max ? b->max : (size_t)64 << 20;
     if (b->overflow || more > max || b->len > max - more) {
@@ -92,6 +92,8 @@ static bool buf_reserve(struct buf *b, size_t more)
         size_t cap = b->cap ? b->cap : 64;
         while (cap < need)
             cap *= 2;
+        if (cap - 1 > max) /* what fits in cap fits in max */
+            cap = max + 1;
         b->p = mem_realloc(b->p, cap);
         b->cap = cap;
     }
@@ -100,7 +102,7 @@ static bool buf_reserve(struct buf *b, size_t more)
 
 bool buf_add(struct buf *b, const void *p, size_t len)
 {
-    if (!buf_reserve(b, len))
+    if ((b->overflow || len >= b->cap - b->len) && !buf_reserve(b, len))
         return false;
     if (len)
         memcpy(b->p + b->len, p, len);
@@ -119,12 +121,29 @@ bool buf_add_slice(struct buf *b, struct slice s)
     return buf_add(b, s.p, s.len);
 }
 
+bool buf_add_u64(struct buf *b, uint64_t value)
+{
+    char digits[20], *p = digits + sizeof digits;
+    do {
+        *--p = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    return buf_add(b, p, (size_t)(digits + sizeof digits - p));
+}
+
 bool buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
+    size_t room = b->overflow ? 0 : b->cap - b->len;
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? b->p + b->len : NULL, room, fmt, ap);
     va_end(ap);
+    if (n >= 0 && (size_t)n < room) {
+        b->len += (size_t)n;
+        return true;
+    }
+    if (room)
+        b->p[b->len] = '\0'; /* nothing of it is taken yet */
     if (n < 0 || !buf_reserve(b, (size_t)n))
         return false;
     va_start(ap, fmt);
@@ -166,12 +185,30 @@ static size_t utf8_len(const unsigned char *p, size_t left)
     return 0;
 }
 
+/* How many bytes from p on stand for themselves in a JSON string. */
+static size_t plain_len(const char *p, size_t left)
+{
+    size_t n = 0;
+    for (; n < left; ++n) {
+        unsigned char c = (unsigned char)p[n];
+        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+            break;
+    }
+    return n;
+}
+
 bool buf_add_json_str(struct buf *b, struct slice s)
 {
     (void)buf_add(b, "\"", 1);
     for (size_t i = 0; i < s.len;) {
+        size_t n = plain_len(s.p + i, s.len - i);
+        if (n) {
+            (void)buf_add(b, s.p + i, n);
+            i += n;
+            continue;
+        }
         unsigned char c = (unsigned char)s.p[i];
-        size_t n = utf8_len((const unsigned char *)s.p + i, s.len - i);
+        n = utf8_len((const unsigned char *)s.p + i, s.len - i);
         if (n == 0) {
             (void)buf_add_str(b, "\xef\xbf\xbd");
             ++i;

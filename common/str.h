@@ -50,9 +50,12 @@ struct buf {
 #define cleanup_buf RAC_CLEANUP(buf_free)
 void buf_free(struct buf *b);
 void buf_reset(struct buf *b); /* keeps the memory */
+/* Makes room for `more` bytes at once, where it is known that they will come. */
+bool buf_reserve(struct buf *b, size_t more);
 bool buf_add(struct buf *b, const void *p, size_t len);
 bool buf_add_str(struct buf *b, const char *s);
 bool buf_add_slice(struct buf *b, struct slice s);
+bool buf_add_u64(struct buf *b, uint64_t value); /* in decimal digits */
 bool buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The bytes as a malloc'd NUL-terminated string; the buf is empty after. Never NULL. */
 char *buf_take(struct buf *b);

@@ -99,6 +99,9 @@ static void test_buf(void **state)
     assert_int_equal(b.p[b.len], '\0');
     buf_reset(&b);
     assert_string_equal(buf_str(&b), "");
+    assert_true(buf_add_u64(&b, 0) && buf_add_u64(&b, 1030) && buf_add_u64(&b, UINT64_MAX));
+    assert_string_equal(buf_str(&b), "0103018446744073709551615");
+    buf_reset(&b);
     assert_true(buf_add_str(&b, "again"));
     cleanup_free char *taken = buf_take(&b);
     assert_string_equal(taken, "again");
