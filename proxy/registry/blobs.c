@@ -61,6 +61,35 @@ static void ask_fail(struct ask *a, const struct err *err)
         reply_err(a->r, err);
 }
 
+/* What the upstream refused this name is remembered for a moment, as for tags. */
+static void refused_reference(const struct ask *a, char *out, size_t cap)
+{
+    (void)snprintf(out, cap, "blob:%s", a->digest.s);
+}
+
+static void ask_refused(struct ask *a, const struct err *err)
+{
+    char reference[DIGEST_STR_MAX + 8];
+    if (!a->linked &&
+        (err->code == ERR_BLOB_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED)) {
+        refused_reference(a, reference, sizeof reference);
+        tags_refuse(a->g->tags, a->t->repo, reference, err, &a->t->tags);
+    }
+    ask_fail(a, err);
+}
+
+/* True: the name was refused a moment ago, and the request is answered. */
+static bool still_refused(struct ask *a)
+{
+    char reference[DIGEST_STR_MAX + 8];
+    struct err err;
+    refused_reference(a, reference, sizeof reference);
+    if (a->linked || !tags_refused(a->g->tags, a->t->repo, reference, &err))
+        return false;
+    ask_fail(a, &err);
+    return true;
+}
+
 static void count(const char *family)
 {
     metric_count(family, "kind=\"blob\"", 1);
@@ -125,7 +154,7 @@ static void on_fill_changed(void *arg)
         }
         err = *fill_reader_error(a->reader);
         fill_leave(steal_ptr(&a->reader));
-        ask_fail(a, &err);
+        ask_refused(a, &err);
         break;
     }
 }
@@ -148,7 +177,7 @@ static void on_head(void *arg, uint64_t size, const struct err *err)
     if (!a->r)
         ;
     else if (err)
-        ask_fail(a, err);
+        ask_refused(a, err);
     else if (size != UINT64_MAX || a->size)
         blob_body_head_only(a->r, &a->digest, size != UINT64_MAX ? size : a->size);
     else /* only the bytes tell */
@@ -158,6 +187,8 @@ static void on_head(void *arg, uint64_t size, const struct err *err)
 
 static void from_upstream(struct ask *a)
 {
+    if (still_refused(a))
+        return;
     count("rac_cache_misses_total");
     if (request_method(a->r) == HTTP_HEAD) {
         ++a->refs;
@@ -286,27 +317,27 @@ static void serve(struct ask *a, struct blob *blob)
 }
 
 /* It is here, but this name is not known to refer to it: may it read it? */
+static void on_stored(void *arg, struct blob *blob, const struct err *err);
+
 static void on_permission(void *arg, uint64_t size, const struct err *err)
 {
     struct ask *a = arg;
-    struct blob *blob = a->r ? a->g->env->store->ops->try(a->g->env->store, &a->digest) : NULL;
     if (err) {
-        ask_fail(a, err);
-    } else {
+        ask_refused(a, err);
+    } else if (a->r) {
         a->size = size != UINT64_MAX ? size : 0;
         links_add_seen(a->g->links, a->t->repo, &a->digest, a->size, SEEN_MS);
         a->linked = true;
-        if (blob)
-            serve(a, steal_ptr(&blob));
-        else if (a->r)
-            from_upstream(a);
+        ++a->refs;
+        a->g->env->store->ops->get(a->g->env->store, a->loop, &a->digest, on_stored, a);
     }
-    blob_unref(blob);
     ask_unref(a);
 }
 
 static void ask_permission(struct ask *a)
 {
+    if (still_refused(a))
+        return;
     ++a->refs;
     blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_permission, a);
 }

@@ -104,6 +104,17 @@ def test_what_is_missing_is_remembered_for_a_short_time(make, up):
     assert p.manifest(NAME, "1").body == image.manifest
 
 
+def test_a_missing_blob_is_remembered_too(make, up):
+    p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
+    image = images.random_image("missing blob", [1000])
+    for method in ("GET", "GET", "HEAD", "GET"):
+        assert p.fetch(method, f"/v2/{NAME}/blobs/{image.layers[0]}").status == 404
+    assert len(up.log) <= 2
+    up.add(NAME, image)
+    time.sleep(1.2)
+    assert p.blob(NAME, image.layers[0]).digest == image.layers[0]
+
+
 def test_a_missing_digest_is_remembered_too(make, up):
     p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
     image = images.tiny()
