@@ -245,6 +245,19 @@ bool buf_add_url_escaped(struct buf *b, struct slice s)
     return ok && !b->overflow;
 }
 
+size_t str_join(char *out, size_t cap, const struct slice *piece, size_t count)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < count; ++i) {
+        size_t n = piece[i].len < cap - 1 - at ? piece[i].len : cap - 1 - at;
+        if (n)
+            memcpy(out + at, piece[i].p, n);
+        at += n;
+    }
+    out[at] = '\0';
+    return at;
+}
+
 bool str_glob_match(const char *pattern, const char *s)
 {
     const char *star = NULL, *mark = NULL;

@@ -65,6 +65,9 @@ bool buf_add_json_str(struct buf *b, struct slice s);
 /* Appends percent-encoded, all but unreserved characters (RFC 3986 section 2.3). */
 bool buf_add_url_escaped(struct buf *b, struct slice s);
 
+/* The pieces one behind the other into `out`, NUL-terminated, as far as they fit; returns their length there.
+ */
+size_t str_join(char *out, size_t cap, const struct slice *piece, size_t count);
 /* Shell-like match of a whole string: `*` matches any run of characters, '/' too; nothing else is special. */
 bool str_glob_match(const char *pattern, const char *s);
 /* "10 GiB", "512MiB", "1048576", "80%": ret_percent is set for the last form. Units: B, KiB, MiB, GiB, TiB,

@@ -73,8 +73,8 @@ struct key {
 
 static void make_key(struct key *k, const struct repo *repo, const struct digest *digest)
 {
-    int n = snprintf(k->text, sizeof k->text, "%s %s", digest->s, repo->key);
-    k->len = (size_t)n < sizeof k->text ? (size_t)n : sizeof k->text - 1;
+    const struct slice piece[] = {slice_of(digest->s), SLICE_LIT(" "), slice_of(repo->key)};
+    k->len = str_join(k->text, sizeof k->text, piece, 3);
     char c = digest->s[strlen(digest->s) - 1];
     k->shard = (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
 }

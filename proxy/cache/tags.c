@@ -95,6 +95,15 @@ void tags_free(struct tags *t)
 
 /* ---- the table in memory ---- */
 
+#define KEY_MAX 1024
+
+static size_t make_key(char key[KEY_MAX], const struct repo *repo, const char *reference)
+{
+    const struct slice piece[] = {slice_of(repo->key), SLICE_LIT(":"), slice_of(reference)};
+    assert(piece[0].len + piece[2].len + 2 <= KEY_MAX);
+    return str_join(key, KEY_MAX, piece, 3);
+}
+
 static unsigned shard_of(const char *key, size_t len)
 {
     unsigned h;
@@ -376,15 +385,14 @@ static void lookup_begin(struct lookup *k)
 int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *tag,
              const struct tags_policy *policy, struct tag_answer *ret, struct err *err)
 {
-    char key[1024];
-    int n = snprintf(key, sizeof key, "%s:%s", repo->key, tag);
-    assert(n > 0 && (size_t)n < sizeof key);
-    unsigned s = shard_of(key, (size_t)n);
+    char key[KEY_MAX];
+    size_t len = make_key(key, repo, tag);
+    unsigned s = shard_of(key, len);
     uint64_t now = clock_mono_ms();
     int rc = 0;
     bool revalidate = false;
     pthread_mutex_lock(&t->shard[s].lock);
-    const struct tag *e = find(t, s, key, (size_t)n, false);
+    const struct tag *e = find(t, s, key, len, false);
     if (e && digest_is_set(&e->digest)) {
         uint64_t age = now - e->checked_ms;
         bool away = e->retry_ms > now && age <= policy->offline_ms;
@@ -427,12 +435,12 @@ void tags_get(struct tags *t, struct loop *loop, struct repo *repo, const char *
 
 int tags_refused(struct tags *t, const struct repo *repo, const char *reference, struct err *err)
 {
-    char key[1024];
-    int n = snprintf(key, sizeof key, "%s:%s", repo->key, reference), rc = 0;
-    assert(n > 0 && (size_t)n < sizeof key);
-    unsigned s = shard_of(key, (size_t)n);
+    char key[KEY_MAX];
+    size_t len = make_key(key, repo, reference);
+    unsigned s = shard_of(key, len);
+    int rc = 0;
     pthread_mutex_lock(&t->shard[s].lock);
-    const struct tag *e = find(t, s, key, (size_t)n, false);
+    const struct tag *e = find(t, s, key, len, false);
     if (e && e->no && e->retry_ms > clock_mono_ms()) {
         *err = *e->no;
         rc = 1;

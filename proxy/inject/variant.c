@@ -85,8 +85,10 @@ void variants_free(struct variants *v)
 static unsigned make_key(char *key, const struct repo *repo, const struct digest *source,
                          const struct injection *injection, size_t *ret_len)
 {
-    int n = snprintf(key, KEY_MAX, "%s %s %s", source->s, injection_digest(injection)->s, repo->key);
-    *ret_len = n < KEY_MAX ? (size_t)n : KEY_MAX - 1;
+    const struct slice piece[] = {slice_of(source->s), SLICE_LIT(" "),
+                                  slice_of(injection_digest(injection)->s), SLICE_LIT(" "),
+                                  slice_of(repo->key)};
+    *ret_len = str_join(key, KEY_MAX, piece, 5);
     char c = source->s[strlen(source->s) - 1];
     return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
 }

@@ -112,11 +112,10 @@ int target_get(struct registry_worker *w, struct slice name, struct slice ns, st
 {
     char key[KEY_MAX];
     struct known *k = NULL;
-    int n = snprintf(key, sizeof key, "%.*s %.*s", (int)(name.len < 300 ? name.len : 300), name.p,
-                     (int)(ns.len < 260 ? ns.len : 260), ns.p ? ns.p : "");
-    bool fits = name.len < 300 && ns.len < 260;
+    size_t n = str_join(key, sizeof key, (const struct slice[]){name, SLICE_LIT(" "), ns}, 3);
+    bool fits = name.len + ns.len + 2 <= sizeof key;
     if (fits)
-        HASH_FIND(hh, w->map, key, (size_t)n, k);
+        HASH_FIND(hh, w->map, key, n, k);
     if (k) {
         if (k->next) {
             DL_DELETE(w->lru, k);
@@ -130,10 +129,10 @@ int target_get(struct registry_worker *w, struct slice name, struct slice ns, st
         return -1;
     struct target *t = target_new(w->config, &un);
     if (fits) {
-        k = mem_zalloc(sizeof *k + (size_t)n + 1);
-        memcpy(k->key, key, (size_t)n + 1);
+        k = mem_zalloc(sizeof *k + n + 1);
+        memcpy(k->key, key, n + 1);
         k->target = target_ref(t);
-        HASH_ADD_KEYPTR(hh, w->map, k->key, (size_t)n, k);
+        HASH_ADD_KEYPTR(hh, w->map, k->key, n, k);
         DL_APPEND(w->lru, k);
         if (++w->count > NAMES_MAX)
             drop(w, w->lru);
