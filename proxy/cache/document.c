@@ -4,9 +4,9 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <uthash.h>
 #include <utlist.h>
 
+#include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/metrics.h"
@@ -155,6 +155,7 @@ static struct document *document_new(const struct digest *digest, const char *me
     struct document *d = mem_new(struct document);
     d->refs = 1;
     d->digest = *digest;
+    (void)snprintf(d->etag, sizeof d->etag, "\"%s\"", digest->s);
     (void)snprintf(d->media_type, sizeof d->media_type, "%s", media_type);
     d->bytes = bytes;
     d->len = len;

@@ -18,8 +18,9 @@
 struct document {
     unsigned refs; /* use document_ref/unref */
     struct digest digest;
-    char media_type[256]; /* of a manifest: what it is served as; "" for other blobs */
-    bool is_signed;       /* schema 1: the digest is that of the signed payload, not of these bytes */
+    char etag[DIGEST_STR_MAX + 3]; /* the digest in quotes */
+    char media_type[256];          /* of a manifest: what it is served as; "" for other blobs */
+    bool is_signed; /* schema 1: the digest is that of the signed payload, not of these bytes */
     char *bytes;
     size_t len;
 };

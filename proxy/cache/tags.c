@@ -4,10 +4,10 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/metrics.h"
@@ -106,9 +106,7 @@ static size_t make_key(char key[KEY_MAX], const struct repo *repo, const char *r
 
 static unsigned shard_of(const char *key, size_t len)
 {
-    unsigned h;
-    HASH_JEN(key, len, h);
-    return h >> 28;
+    return hash_bytes(key, len) >> 28;
 }
 
 /* Under the shard's lock. */

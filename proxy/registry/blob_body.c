@@ -130,7 +130,8 @@ static void pull(struct request *r, void *arg)
 static char *etag_of(struct request *r, const struct digest *digest)
 {
     char *etag = request_alloc(r, DIGEST_STR_MAX + 3);
-    (void)snprintf(etag, DIGEST_STR_MAX + 3, "\"%s\"", digest->s);
+    const struct slice quote = SLICE_LIT("\"");
+    (void)str_join(etag, DIGEST_STR_MAX + 3, (const struct slice[]){quote, slice_of(digest->s), quote}, 3);
     return etag;
 }
 

@@ -39,16 +39,14 @@ static void drop_document(void *arg)
 /* Takes over doc. */
 static void send_document(struct request *r, struct document *doc, bool stale)
 {
-    char etag[DIGEST_STR_MAX + 3];
     request_on_dispose(r, drop_document, doc);
     reply_common_headers(r);
     response_header_ref(r, "Content-Type", slice_of(doc->media_type));
     response_header_ref(r, "Docker-Content-Digest", slice_of(doc->digest.s));
-    (void)snprintf(etag, sizeof etag, "\"%s\"", doc->digest.s);
-    response_header(r, "ETag", slice_of(etag));
+    response_header_ref(r, "ETag", slice_of(doc->etag));
     if (stale) /* RFC 7234 section 5.5.1: the cache cannot say that it is still so */
         response_header_ref(r, "Warning", SLICE_LIT("110 rac-proxy \"Response is Stale\""));
-    if (reply_not_modified(r, etag))
+    if (reply_not_modified(r, doc->etag))
         response_send_ref(r, 304, NULL, 0);
     else
         response_send_ref(r, 200, doc->bytes, doc->len);

@@ -2,9 +2,9 @@
 #include "proxy/registry/target.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 #include <utlist.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 #include "layers/reference.h"
 
