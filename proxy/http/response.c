@@ -112,11 +112,7 @@ static const struct header_name *find_name(struct worker *w, const char *name)
 
 static bool breaks_line(struct slice s)
 {
-    for (size_t i = 0; i < s.len; ++i) {
-        if (s.p[i] == '\r' || s.p[i] == '\n' || s.p[i] == '\0')
-            return true;
-    }
-    return false;
+    return s.len && (memchr(s.p, '\r', s.len) || memchr(s.p, '\n', s.len) || memchr(s.p, '\0', s.len));
 }
 
 void response_header_ref(struct request *r, const char *name, struct slice value)
