@@ -140,6 +140,17 @@ static int parse_count(const char *value, unsigned max, unsigned *ret, struct er
     return 0;
 }
 
+static int set_copy_max(struct s3_config *c, const char *value, struct err *err)
+{
+    uint64_t bytes;
+    bool percent = false;
+    if (!str_parse_size(value, &bytes, &percent) || percent || bytes < (uint64_t)5 << 20 ||
+        bytes > (uint64_t)5 << 30)
+        return err_set(err, ERR_INVALID, "'%.40s' is not a size from 5MiB to 5GiB", value);
+    c->copy_max_bytes = bytes;
+    return 0;
+}
+
 static int set_connections(struct s3_config *c, const char *value, struct err *err)
 {
     return parse_count(value, 1024, &c->connections_max, err);
@@ -191,6 +202,7 @@ const struct s3_option s3_options[] = {
     {"RAC_S3_REQUESTER_PAYS", "true: our account pays for requests to others' buckets", set_requester_pays},
     {"RAC_S3_ANONYMOUS", "true: requests are not signed, for public buckets", set_anonymous},
     {"RAC_S3_CHECKSUMS", "false: no CRC32C with parts, for servers that refuse it", set_checksums},
+    {"RAC_S3_COPY_MAX", "objects longer than that are copied in parts (5GiB)", set_copy_max},
     {"RAC_S3_CONNECTIONS", "connections to one server, at most (32)", set_connections},
     {"RAC_S3_TRIES,AWS_MAX_ATTEMPTS", "how often a request is tried, at most (10)", set_tries},
     {"RAC_S3_CONNECT_TIMEOUT", "for a connection and its TLS (10s)", set_connect_timeout},
@@ -203,6 +215,7 @@ void s3_config_defaults(struct s3_config *ret)
 {
     *ret = (struct s3_config){
         .checksums = true,
+        .copy_max_bytes = (uint64_t)5 << 30,
         .connections_max = 32,
         .tries_max = 10,
         .connect_timeout_ms = 10000,

@@ -32,6 +32,7 @@ struct s3_config {
     bool requester_pays;
     bool anonymous;           /* requests are not signed */
     bool checksums;           /* CRC32C of parts */
+    uint64_t copy_max_bytes;  /* longer objects are copied in parts; S3's limit is 5 GiB */
     unsigned connections_max; /* to one endpoint, at once; a call waits for a free one */
     unsigned tries_max;
     uint32_t connect_timeout_ms;
