@@ -115,6 +115,7 @@ static void on_done(void *arg, const struct err *err)
     struct document_fetched doc = {0};
     if (!t->failed && err) {
         t->err = *err;
+        (void)err_wrap(&t->err, "%s", t->what);
         t->failed = true;
     }
     if (!t->failed && check(t, &doc) < 0)

@@ -393,18 +393,20 @@ static bool on_data(void *arg, const void *p, size_t len)
 static void on_done(void *arg, const struct err *err)
 {
     struct fill *f = arg;
-    struct err short_err;
+    struct err e;
     f->fetch = NULL;
-    if (!err && f->size_known && f->written < f->size) {
-        (void)err_set(&short_err, ERR_UPSTREAM, "%s: the answer ended after %llu of %llu bytes of %s",
+    if (err) {
+        e = *err;
+        (void)err_wrap(&e, "%s", f->what);
+        broke(f, &e);
+    } else if (f->size_known && f->written < f->size) {
+        (void)err_set(&e, ERR_UPSTREAM, "%s: the answer ended after %llu of %llu bytes of %s",
                       f->repo->upstream->name, (unsigned long long)f->written, (unsigned long long)f->size,
                       f->what);
-        err = &short_err;
-    }
-    if (err)
-        broke(f, err);
-    else
+        broke(f, &e);
+    } else {
         finish(f);
+    }
 }
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};

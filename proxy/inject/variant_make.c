@@ -154,6 +154,7 @@ static void on_layers(void *arg, const struct err *err)
         /* Whatever is wrong with our layer is not the client's fault, nor the image's. */
         if (e.code != ERR_TIMEOUT && e.code != ERR_NO_SPACE)
             e.code = ERR_UPSTREAM;
+        (void)err_wrap(&e, "%s@%s cannot be rewritten", m->repo->canonical, m->source.s);
         note_failure(m, &e);
     }
     image_part_done(m);

@@ -32,7 +32,12 @@ static bool on_data(void *arg, const void *p, size_t len)
 static void on_done(void *arg, const struct err *err)
 {
     struct blob_head *h = arg;
-    h->fn(h->arg, h->size, h->failed ? &h->err : err);
+    if (!h->failed && err) {
+        h->failed = true;
+        h->err = *err;
+        (void)err_wrap(&h->err, "%s", h->what);
+    }
+    h->fn(h->arg, h->size, h->failed ? &h->err : NULL);
     repo_unref(h->repo);
     free(h);
 }

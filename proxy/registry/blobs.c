@@ -210,7 +210,9 @@ static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *
         blob_body_from_store(a->r, a->g->env->store, blob);
     } else {
         if (!err)
-            (void)err_set(&e, ERR_BLOB_UNKNOWN, "injected layer %s is gone from the store", a->digest.s);
+            (void)err_set(&e, ERR_BLOB_UNKNOWN,
+                          "injected layer %s is gone from the store: pull the image again by its tag",
+                          a->digest.s);
         ask_fail(a, err ? err : &e);
     }
     ask_unref(a);

@@ -58,6 +58,7 @@ static void on_done(void *arg, const struct err *err)
     json_t *json = NULL;
     if (!x->failed && err) {
         x->err = *err;
+        (void)err_wrap(&x->err, "%s", x->what);
         x->failed = true;
     }
     if (!x->failed) {
