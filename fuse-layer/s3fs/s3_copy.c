@@ -7,7 +7,8 @@
 #include "fuse-layer/s3fs/url.h"
 #include "fuse-layer/s3fs/xml.h"
 
-void s3_request_source(struct s3_request *q, const char *bucket, const char *key, const char *etag)
+void s3_request_source(struct s3 *s3, struct s3_request *q, const char *bucket, const char *key,
+                       const char *etag)
 {
     cleanup_buf struct buf source = {0};
     (void)buf_add_str(&source, "/");
@@ -15,8 +16,12 @@ void s3_request_source(struct s3_request *q, const char *bucket, const char *key
     (void)buf_add_str(&source, "/");
     (void)url_add_escaped(&source, key, true);
     s3_request_header_take(q, mem_strdup("x-amz-copy-source"), buf_take(&source));
-    if (etag && *etag)
-        s3_request_header_take(q, mem_strdup("x-amz-copy-source-if-match"), mem_printf("\"%s\"", etag));
+    if (!etag || !*etag)
+        return;
+    s3_request_header_take(q, mem_strdup("x-amz-copy-source-if-match"), mem_printf("\"%s\"", etag));
+    /* Ceph's gateway (16) knows the condition by this name only. */
+    if (s3->config.endpoint)
+        s3_request_header_take(q, mem_strdup("x-amz-copy-if-match"), mem_printf("\"%s\"", etag));
 }
 
 int s3_copy_result_parse(struct slice doc, char ret_etag[S3_ETAG_MAX + 1], char ret_crc[9], struct err *err)
@@ -63,7 +68,7 @@ static int copy_whole(struct s3 *s3, const char *source_bucket, const struct s3_
                                               .cancel = cancel};
     cleanup_s3_reply struct s3_reply reply;
     char etag[S3_ETAG_MAX + 1], crc[9];
-    s3_request_source(&q, source_bucket, source->key, source->etag);
+    s3_request_source(s3, &q, source_bucket, source->key, source->etag);
     s3_request_header(&q, "x-amz-metadata-directive", meta ? "REPLACE" : "COPY");
     struct s3_put_options options = {.meta = meta, .content_type = meta ? NULL : ""};
     if (s3_request_write_headers(s3, &q, &options, NULL))

@@ -193,7 +193,7 @@ int s3_upload_copy_part(struct s3_upload *u, unsigned number, const char *source
     (void)snprintf(number_text, sizeof number_text, "%u", number);
     s3_request_query(&q, "partNumber", number_text);
     s3_request_query(&q, "uploadId", u->id);
-    s3_request_source(&q, source_bucket, source_key, if_match);
+    s3_request_source(u->s3, &q, source_bucket, source_key, if_match);
     s3_request_header_take(
         &q, mem_strdup("x-amz-copy-source-range"),
         mem_printf("bytes=%llu-%llu", (unsigned long long)offset, (unsigned long long)(offset + len - 1)));
@@ -208,6 +208,9 @@ int s3_upload_copy_part(struct s3_upload *u, unsigned number, const char *source
     }
     if (s3_copy_result_parse(s3_reply_text(&reply), part.etag, part.crc, err) < 0)
         return s3_read_failed(u->bucket, u->key, err);
+    if (!part.etag[0])
+        return err_set(err, ERR_IO, "PUT s3://%s/%.200s: the server gave part %u no ETag", u->bucket, u->key,
+                       number);
     keep_part(u, number, &part);
     return 0;
 }
@@ -255,6 +258,8 @@ static int ask_complete(struct s3_upload *u, struct slice list, struct cancel *c
         reply->maybe_done = true;
         return s3_read_failed(u->bucket, u->key, err);
     }
+    if (ret_etag && !etag[0] && s3_nonce_check(u->s3, u->bucket, u->key, u->nonce, ret_etag, NULL) == 1)
+        return 0;
     if (ret_etag)
         memcpy(ret_etag, etag, sizeof etag);
     return 0;
