@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Figures that other objects keep: brought into the metrics when somebody looks. */
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "common/cleanup.h"
@@ -28,9 +27,13 @@ static void set_upstream(const char *name, const struct upstream_stats *s, void 
 static void set_memory(void)
 {
     cleanup_fclose FILE *f = fopen("/proc/self/statm", "re");
-    uint64_t pages;
     char line[128];
-    if (!f || !fgets(line, sizeof line, f) || sscanf(line, "%*u %" SCNu64, &pages) != 1)
+    uint64_t pages;
+    if (!f || !fgets(line, sizeof line, f))
+        return;
+    struct slice rest = slice_of(line); /* "<total> <resident> …", in pages */
+    (void)slice_cut(&rest, ' ');
+    if (!slice_to_u64(slice_cut(&rest, ' '), UINT64_MAX / 65536, &pages))
         return;
     set("rac_memory_bytes", "", pages * (uint64_t)sysconf(_SC_PAGESIZE));
 }

@@ -268,6 +268,7 @@ static void advance(struct fill *f)
 static size_t write_file(struct fill *f, const char *p, size_t len, struct err *err)
 {
     size_t done = 0;
+    err->code = ERR_NONE;
     while (done < len) {
         ssize_t n = pwrite(f->partial->fd, p + done, len - done, (off_t)(f->written + done));
         if (n > 0) {

@@ -51,7 +51,7 @@ void injected_layers_free(struct injected_layers *l)
         return;
     struct known_layer *k, *next;
     HASH_ITER (hh, l->map, k, next) {
-        HASH_DEL(l->map, k);
+        HASH_DEL(l->map, k); // NOLINT(clang-analyzer-unix.Malloc)
         injection_unref(k->injection);
         free(k);
     }

@@ -43,7 +43,7 @@ static void list_injection(struct rules *r, struct injection *injection)
     for (size_t i = 0; i < r->injection_count; ++i)
         if (digest_eq(injection_digest(r->injection[i]), injection_digest(injection)))
             return;
-    r->injection = mem_realloc(r->injection, (r->injection_count + 1) * sizeof *r->injection);
+    r->injection = mem_realloc(r->injection, (r->injection_count + 1) * sizeof(struct injection *));
     r->injection[r->injection_count++] = injection_ref(injection);
 }
 
