@@ -129,6 +129,10 @@ static struct document *keep(struct documents *t, struct document *doc)
     struct entry *e;
     pthread_mutex_lock(&t->shard[s].lock);
     HASH_FIND(hh, t->shard[s].map, doc->digest.s, strlen(doc->digest.s), e);
+    if (e && e->doc->is_signed != doc->is_signed) { /* other bytes: one of the two is remembered */
+        pthread_mutex_unlock(&t->shard[s].lock);
+        return doc;
+    }
     if (e && (e->doc->media_type[0] || !doc->media_type[0])) {
         struct document *known = document_ref(e->doc);
         pthread_mutex_unlock(&t->shard[s].lock);
@@ -256,7 +260,7 @@ void documents_get(struct documents *t, struct loop *loop, struct repo *repo, co
                    enum document_kind kind, bool local_only, flight_fn *fn, void *arg)
 {
     struct document *known = documents_try(t, digest);
-    if (known && (kind == DOCUMENT_BLOB || known->media_type[0])) {
+    if (known && (kind == DOCUMENT_BLOB ? !known->is_signed : known->media_type[0])) {
         struct answer *a = mem_new(struct answer);
         *a = (struct answer){fn, arg, known};
         loop_post(loop, answer_at_once, a);

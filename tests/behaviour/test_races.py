@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two things at once, and clients that leave at the wrong moment."""
+import concurrent.futures
+import os
 import threading
 
 import pytest
 
-from rig import images, process, upstream, wire
+from rig import images, process, proxy, upstream, wire
 
 NAME = "lib/app"
 
@@ -180,3 +182,29 @@ def test_what_is_said_when_the_upstream_is_away_names_the_image(px, up):
         assert what in reply.message and "cannot connect" in reply.message, reply.message
     reply = px.head(f"/v2/{NAME}/blobs/{digest}")
     assert reply.status == 502
+
+
+def test_a_blob_of_a_signed_manifests_digest_is_not_that_manifest(ix, up):
+    """Schema 1: the digest is the payload's. Somebody calls the bare payload his image's config, and both come in at once."""
+    body = images.read(os.path.join(proxy.ROOT, "tests", "fixtures", "schema1-manifest.json"))
+    payload = body[:6989] + b"\n}"
+    digest = wire.sha256(payload)
+    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    image = images.Image({"schemaVersion": 2, "mediaType": images.OCI_MANIFEST,
+                          "config": {"mediaType": images.OCI_CONFIG, "digest": digest, "size": len(payload)},
+                          "layers": []}, images.OCI_MANIFEST, {digest: payload})
+    up.tag(NAME, "1", image)
+    up.rule("GET /v2/lib/old/manifests/*", upstream.Answer(headers={"Content-Type": kind}, body=body))
+    hold = threading.Event()
+    up.rule("GET */blobs/*", lambda x: x.proper(hold=hold))
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ix.manifest, NAME, "1")
+            process.wait_for(lambda: up.count(f"GET */blobs/{digest}"))
+            assert ix.manifest("lib/old", "1").body == body
+            hold.set()
+            assert asked.result().status in (200, 502)
+    finally:
+        hold.set()
+    assert ix.blob(NAME, digest).body == payload
+    assert ix.manifest("lib/old", "1").body == body
