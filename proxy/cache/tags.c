@@ -286,7 +286,8 @@ static void on_head_done(void *arg, const struct err *err)
     struct lookup *k = arg;
     struct err e;
     char what[400];
-    if (err || !k->headed) {
+    assert(err || k->headed);
+    if (err) {
         failed(k, err);
         return;
     }
