@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse-layer/s3fs/pool.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,18 +21,6 @@ struct pool {
     bool stopping;
     char name[16];
 };
-
-struct pool *pool_new(unsigned threads_max, const char *name)
-{
-    struct pool *p = mem_new(struct pool);
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->wake, NULL);
-    p->last = &p->first;
-    p->threads_max = threads_max;
-    p->threads = mem_zalloc(threads_max * sizeof *p->threads);
-    (void)snprintf(p->name, sizeof p->name, "%s", name);
-    return p;
-}
 
 static void *worker(void *arg)
 {
@@ -70,6 +59,20 @@ static void start_thread(struct pool *p)
     pthread_attr_destroy(&attr);
 }
 
+struct pool *pool_new(unsigned threads_max, const char *name)
+{
+    struct pool *p = mem_new(struct pool);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    p->last = &p->first;
+    p->threads_max = threads_max;
+    p->threads = mem_zalloc(threads_max * sizeof *p->threads);
+    (void)snprintf(p->name, sizeof p->name, "%s", name);
+    start_thread(p);
+    assert(p->threads_len == 1); /* with one, every job runs some time */
+    return p;
+}
+
 void pool_run(struct pool *p, struct pool_job *job)
 {
     job->next = NULL;
@@ -80,16 +83,8 @@ void pool_run(struct pool *p, struct pool_job *job)
     /* A thread that was woken counts as idle until it runs: hence not just `idle == 0`. */
     if (p->waiting > p->idle && p->threads_len < p->threads_max)
         start_thread(p);
-    bool alone = p->threads_len == 0;
     pthread_cond_signal(&p->wake);
-    if (alone) { /* no thread can be had at all: the caller does it */
-        p->first = NULL;
-        p->last = &p->first;
-        p->waiting = 0;
-    }
     pthread_mutex_unlock(&p->lock);
-    if (alone)
-        job->run(job);
 }
 
 void pool_free(struct pool *p)
