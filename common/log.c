@@ -3,18 +3,22 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/mem.h"
 
-#define LOG_LINE_USUAL 512 /* bytes */
+#define LOG_STOP_MS    2000 /* what log_stop gives a reader that does not read */
+#define LOG_LINE_USUAL 512  /* bytes */
 /* How long the writer collects lines after it wrote some: under load it wakes a few hundred times a second,
  * not once for a line. A warning, an error and a backlog of that size end the pause. */
 #define LOG_PAUSE_NS    4000000
@@ -24,7 +28,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
-    bool running, stopping;
+    bool running;
+    _Atomic bool stopping;
     bool is_pausing; /* the writer: ordinary lines need not wake it */
     int fd;
     _Atomic int level, format;
@@ -36,14 +41,39 @@ static struct {
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
+/* Waits until the descriptor takes bytes; once the log is being stopped, for LOG_STOP_MS at most: a pipe that
+ * nobody reads must not keep the process. False: give up. */
+static bool wait_writable(int fd)
+{
+    for (uint64_t stop_seen_ms = 0;;) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+        int rc = poll(&p, 1, 100);
+        if (rc > 0)
+            return !(p.revents & (POLLERR | POLLNVAL));
+        if (rc < 0 && errno != EINTR)
+            return false;
+        if (!atomic_load(&logger.stopping))
+            continue;
+        if (!stop_seen_ms)
+            stop_seen_ms = clock_mono_ms();
+        else if (clock_mono_ms() - stop_seen_ms > LOG_STOP_MS)
+            return false;
+    }
+}
+
 static void write_all(int fd, const char *p, size_t len)
 {
+    struct stat st;
+    /* What poll() calls writable takes PIPE_BUF bytes without blocking; a file never blocks. */
+    size_t most = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? len : PIPE_BUF;
     while (len) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR)
+        if (!wait_writable(fd))
+            return; /* nobody reads our log: there is no one to tell */
+        ssize_t n = write(fd, p, len < most ? len : most);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n <= 0)
-            return; /* nobody reads our log: there is no one to tell */
+            return;
         p += n;
         len -= (size_t)n;
     }

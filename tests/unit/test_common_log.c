@@ -194,6 +194,23 @@ static void test_slow_reader(void **state)
     assert_non_null(strstr(buf_str(&out), "msg=after\n"));
 }
 
+/* Nobody will ever read: the end comes all the same. */
+static void test_stop_without_reader(void **state)
+{
+    (void)state;
+    char kilobyte[1001];
+    memset(kilobyte, 'k', 1000);
+    kilobyte[1000] = '\0';
+    log_begin(LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT);
+    for (int i = 0; i < 500; ++i)
+        log_info("line", F_S("k", kilobyte));
+    uint64_t begin = clock_mono_ms();
+    log_stop();
+    assert_in_range(clock_mono_ms() - begin, 500, 10000);
+    (void)close(pipe_fd[1]);
+    (void)close(pipe_fd[0]);
+}
+
 static void *shout(void *arg)
 {
     for (unsigned i = 0; i < 500; ++i)
@@ -255,10 +272,11 @@ static void test_redact(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logfmt),      cmocka_unit_test(test_json),
-                                       cmocka_unit_test(test_levels),      cmocka_unit_test(test_huge_field),
-                                       cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_threads),
-                                       cmocka_unit_test(test_redact)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_logfmt),      cmocka_unit_test(test_json),
+        cmocka_unit_test(test_levels),      cmocka_unit_test(test_huge_field),
+        cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_stop_without_reader),
+        cmocka_unit_test(test_threads),     cmocka_unit_test(test_redact)};
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     buf_free(&out);
     return rc;
