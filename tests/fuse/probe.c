@@ -74,7 +74,13 @@ int main(int argc, char **argv)
     gid_t groups[512];
     int n = getgroups(512, groups);
     mode_t mask = umask(0);
+    char fds[1024] = "";
     (void)argc;
+    for (int fd = 0; fd < 256; ++fd)
+        if (fcntl(fd, F_GETFD) >= 0)
+            (void)snprintf(fds + strlen(fds), sizeof fds - strlen(fds), "%s%d", *fds ? "," : "", fd);
+    if (getenv("PROBE_OUT") && !freopen(getenv("PROBE_OUT"), "w", stdout))
+        return 1;
     printf("{\"pid\":%d,\"ppid\":%d,\"pgrp\":%d,\"sid\":%d,\"uid\":%d,\"gid\":%d,\"umask\":%d,\"foreground\":"
            "%d,\"cwd\":",
            getpid(), getppid(), getpgrp(), getsid(0), getuid(), getgid(), (int)mask, (int)tcgetpgrp(0));
@@ -82,11 +88,7 @@ int main(int argc, char **argv)
     printf(",\"groups\":[");
     for (int i = 0; i < n; ++i)
         printf("%s%d", i ? "," : "", (int)groups[i]);
-    printf("],\"fds\":[");
-    for (int fd = 0, any = 0; fd < 256; ++fd)
-        if (fcntl(fd, F_GETFD) >= 0)
-            printf("%s%d", any++ ? "," : "", fd);
-    printf("]");
+    printf("],\"fds\":[%s]", fds);
     put_list("args", argv);
     put_list("env", environ);
     put_status();
