@@ -36,9 +36,9 @@ def requests_get(server, path, connections, seconds):
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SUMMARY)
         script.flush()
-        result = _with_cpu(server, lambda: _json_of(
-            ["wrk", "-t1", "--timeout", "10s", f"-c{connections}", f"-d{seconds}s", "-s", script.name, "-H", f"Accept: {MANIFEST_TYPE}",
-             server.url(path)]))
+        command = ["wrk", "-t1", "--timeout", "10s", f"-c{connections}", f"-d{seconds}s", "-s", script.name,
+                   "-H", f"Accept: {MANIFEST_TYPE}", server.url(path)]
+        result = _with_cpu(server, lambda: _json_of(command))
     if result["errors"]:
         raise RuntimeError(f"{server.name}: {result['errors']} errors of {result['requests']} under load")
     return _rates(result)

@@ -120,6 +120,12 @@ class Servers:
         command += [] if log else ["--log-access=false"]
         return self._add(Server(name, command, os.path.join(here, "log"), listening=r"msg=ready listen=(\S+)"))
 
+    def bare(self):
+        """Our HTTP server with nothing behind it: a small document from memory on every path."""
+        here = self._begin("bare")
+        return self._add(Server("bare HTTP server", [self.binary("http_hello"), "127.0.0.1:0", "0"],
+                                os.path.join(here, "log"), listening=r"listening on (\S+)"))
+
     def registry(self, upstream):
         """Debian's configuration, but for the address, the folder, the upstream and no password."""
         here = self._begin("docker-registry")
@@ -137,7 +143,7 @@ class Servers:
                                 listening=r"listening on (127\.0\.0\.1:\d+)"))
 
     def nginx(self, root=None, upstream=None, log=True, name="nginx"):
-        """Debian's configuration, without gzip: the files of `root` by sendfile, or what `upstream` has, by proxy_cache."""
+        """Debian's configuration, without gzip: `root` as files by sendfile, or `upstream` by proxy_cache."""
         here = self._begin(name)
         os.chmod(here, 0o755)
         if root:
@@ -190,8 +196,8 @@ def versions(binaries):
 
 
 def need(binaries):
-    missing = [os.path.join(binaries, n) for n in ("rac-proxy", "rac-layer", "bench_upstream", "bench_load")
-               if not os.access(os.path.join(binaries, n), os.X_OK)]
+    ours = ("rac-proxy", "rac-layer", "bench_upstream", "bench_load", "http_hello")
+    missing = [os.path.join(binaries, n) for n in ours if not os.access(os.path.join(binaries, n), os.X_OK)]
     missing += [n for n in ("nginx", "docker-registry", "wrk", "curl")
                 if not shutil.which(n, path=os.environ["PATH"] + ":/usr/sbin")]
     return missing
