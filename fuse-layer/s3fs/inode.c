@@ -86,6 +86,8 @@ void inodes_destroy(struct inodes *t)
 {
     struct inode *inode, *next;
     HASH_ITER (hh_id, t->by_id, inode, next)
+        HASH_CLEAR(hh_name, inode->children);
+    HASH_ITER (hh_id, t->by_id, inode, next)
         free_inode(t, inode);
     pthread_cond_destroy(&t->listed);
     pthread_mutex_destroy(&t->lock);

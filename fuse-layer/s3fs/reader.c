@@ -53,7 +53,7 @@ struct reader {
     uint64_t chunk_next;         /* length of the next chunk */
     bool streaming;              /* counted in d->streams */
     bool counted;                /* in inode->readers */
-    unsigned jobs;
+    unsigned jobs, views; /* that use us: closing waits for them */
 };
 
 static void chunk_unref(struct reader_chunk *c)
@@ -359,6 +359,7 @@ int reader_read(struct reader *r, uint64_t offset, size_t len, struct cancel *ca
         uint64_t end = len < r->size - offset ? offset + len : r->size;
         result = read_locked(r, offset, end, cancel, &view, err);
     }
+    r->views += result == 0;
     pthread_mutex_unlock(&r->lock);
     if (result < 0)
         free(view.own);
@@ -378,6 +379,8 @@ void reader_view_drop(struct reader *r, struct reader_view *view)
     for (int i = 0; i < view->iov_len; ++i)
         if (view->held[i])
             chunk_unref(view->held[i]);
+    --r->views;
+    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
     free(view->own);
     *view = (struct reader_view){0};
@@ -456,7 +459,8 @@ void reader_close(struct reader *r)
         return;
     pthread_mutex_lock(&r->lock);
     drop_window(r);
-    while (r->jobs)
+    /* A read that was answered may still hold its view: the kernel does not wait for that to close the file. */
+    while (r->jobs || r->views)
         pthread_cond_wait(&r->changed, &r->lock);
     if (r->head)
         chunk_drop(r->head);
