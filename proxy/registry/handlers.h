@@ -8,7 +8,8 @@
 void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference);
 void blobs_handle(struct registry *g, struct request *r, struct target *t, struct slice digest);
 void tag_list_handle(struct registry *g, struct request *r, struct target *t, struct slice name);
-void referrers_handle(struct registry *g, struct request *r, struct target *t, struct slice digest);
+void referrers_handle(struct registry *g, struct request *r, struct target *t, struct slice name,
+                      struct slice digest);
 void catalog_handle(struct registry *g, struct request *r);
 /* The `n` of a paged list: 0 with *ret_n (max_n if absent), or -1 after an answer 400. */
 int page_size(struct request *r, uint64_t max_n, uint64_t *ret_n);

@@ -10,8 +10,11 @@
 #include "layers/media_type.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
+#include "proxy/registry/pages.h"
 #include "proxy/registry/relay.h"
 #include "proxy/registry/reply.h"
+
+#define SCHEMA_HEX_MAX 64 /* of a digest, in the tag schema */
 
 struct referrers {
     struct registry *g;
@@ -19,6 +22,7 @@ struct referrers {
     unsigned refs;
     struct target *t;
     struct digest digest;
+    char *name, *ns;     /* as asked; ns may be NULL */
     char *artifact_type; /* NULL: all */
     char what[400];
 };
@@ -28,6 +32,8 @@ static void referrers_unref(struct referrers *x)
     if (--x->refs)
         return;
     target_unref(x->t);
+    free(x->name);
+    free(x->ns);
     free(x->artifact_type);
     free(x);
 }
@@ -66,7 +72,8 @@ static void filter(json_t *index, const char *artifact_type)
     }
 }
 
-static void send_json(struct referrers *x, json_t *json)
+/* link: the upstream's, or NULL. */
+static void send_json(struct referrers *x, json_t *json, const char *link)
 {
     size_t len;
     struct err e;
@@ -78,6 +85,10 @@ static void send_json(struct referrers *x, json_t *json)
     if (x->artifact_type)
         filter(json, x->artifact_type);
     cleanup_free char *text = json_format(json, &len);
+    if (link) {
+        cleanup_free char *path = mem_printf("/v2/%s/referrers/%s", x->name, x->digest.s);
+        pages_link(x->r, path, x->ns, link);
+    }
     send_index(x->r, text, len, x->artifact_type != NULL);
 }
 
@@ -93,7 +104,7 @@ static void on_schema(void *arg, struct request *r, const struct fetch_head *hea
     if (!r)
         ;
     else if (json)
-        send_json(x, json);
+        send_json(x, json, NULL);
     else if (is_absent(head))
         send_empty(x);
     else
@@ -109,12 +120,12 @@ static void on_api(void *arg, struct request *r, const struct fetch_head *head, 
     if (!r) {
         ;
     } else if (json) {
-        send_json(x, json);
+        send_json(x, json, head->link);
     } else if (is_absent(head)) {
         ++x->refs;
         struct slice alg = digest_algorithm(&x->digest);
-        cleanup_free char *path = mem_printf("/v2/%s/manifests/%.*s-%s", x->t->repo->repository, (int)alg.len,
-                                             alg.p, digest_hex(&x->digest));
+        cleanup_free char *path = mem_printf("/v2/%s/manifests/%.*s-%.*s", x->t->repo->repository,
+                                             (int)alg.len, alg.p, SCHEMA_HEX_MAX, digest_hex(&x->digest));
         relay_json(x->g, r, x->t, path, MEDIA_TYPE_OCI_INDEX, x->what, ERR_MANIFEST_UNKNOWN, on_schema, x);
     } else {
         reply_err(r, err);
@@ -133,8 +144,9 @@ static void on_variant(void *arg, const struct state_variant *v, const struct er
         ++x->refs;
         cleanup_buf struct buf path = {0};
         (void)buf_printf(&path, "/v2/%s/referrers/%s", x->t->repo->repository, x->digest.s);
+        const char *sep = pages_add_query(&path, request_query(x->r), "artifactType");
         if (x->artifact_type) {
-            (void)buf_add_str(&path, "?artifactType=");
+            (void)buf_printf(&path, "%sartifactType=", sep);
             (void)buf_add_url_escaped(&path, slice_of(x->artifact_type));
         }
         relay_json(x->g, x->r, x->t, path.p, MEDIA_TYPE_OCI_INDEX, x->what, ERR_MANIFEST_UNKNOWN, on_api, x);
@@ -142,7 +154,8 @@ static void on_variant(void *arg, const struct state_variant *v, const struct er
     referrers_unref(x);
 }
 
-void referrers_handle(struct registry *g, struct request *r, struct target *t, struct slice text)
+void referrers_handle(struct registry *g, struct request *r, struct target *t, struct slice name,
+                      struct slice text)
 {
     struct digest digest;
     struct err err;
@@ -154,6 +167,9 @@ void referrers_handle(struct registry *g, struct request *r, struct target *t, s
     struct slice type = request_query_param(r, "artifactType");
     struct referrers *x = mem_new(struct referrers);
     *x = (struct referrers){.g = g, .r = r, .refs = 2, .t = t, .digest = digest};
+    struct slice ns = request_query_param(r, "ns");
+    x->name = mem_dup(name.p, name.len);
+    x->ns = ns.p ? mem_dup(ns.p, ns.len) : NULL;
     x->artifact_type = type.p && type.len ? mem_dup(type.p, type.len) : NULL;
     (void)snprintf(x->what, sizeof x->what, "referrers of %.200s@%s", t->repo->canonical, digest.s);
     request_on_dispose(r, on_request_over, x);

@@ -48,7 +48,7 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
         tag_list_handle(g, r, t, route->name);
         break;
     default:
-        referrers_handle(g, r, t, route->reference);
+        referrers_handle(g, r, t, route->name, route->reference);
         break;
     }
 }

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
+#include "proxy/registry/pages.h"
 #include "proxy/registry/relay.h"
 #include "proxy/registry/reply.h"
 
@@ -22,39 +23,6 @@ static void tag_list_free(struct tag_list *l)
     free(l->ns);
     upstream_unref(l->upstream);
     free(l);
-}
-
-/* The query of the URL in `<url>; rel="next"`; false if there is no such link. */
-static bool next_query(const char *link, struct slice *ret)
-{
-    struct slice s = slice_of(link);
-    if (!slice_starts_with(s, "<") || !memmem(s.p, s.len, "rel=\"next\"", 10))
-        return false;
-    struct slice url = slice_cut(&s, '>');
-    const char *q = memchr(url.p, '?', url.len);
-    if (!q)
-        return false;
-    *ret = (struct slice){q + 1, (size_t)(url.p + url.len - q - 1)};
-    for (size_t i = 0; i < ret->len; ++i)
-        if (ret->p[i] <= ' ' || ret->p[i] > '~' || ret->p[i] == '<' || ret->p[i] == '"')
-            return false;
-    return true;
-}
-
-static void add_link(struct request *r, const struct tag_list *l, const char *upstream_link)
-{
-    struct slice query;
-    cleanup_buf struct buf link = {0};
-    if (!next_query(upstream_link, &query))
-        return;
-    (void)buf_printf(&link, "</v2/%s/tags/list?", l->name);
-    (void)buf_add_slice(&link, query);
-    if (l->ns && !memmem(query.p, query.len, "ns=", 3)) {
-        (void)buf_add_str(&link, "&ns=");
-        (void)buf_add_url_escaped(&link, slice_of(l->ns));
-    }
-    (void)buf_add_str(&link, ">; rel=\"next\"");
-    response_header(r, "Link", (struct slice){link.p, link.len});
 }
 
 /* {"name": …, "tags": [strings]}; null tags are none. */
@@ -86,38 +54,12 @@ static void on_list(void *arg, struct request *r, const struct fetch_head *head,
         if (!json_is_array(json_object_get(json, "tags")))
             (void)json_object_set_new(json, "tags", json_array());
         cleanup_free char *text = json_format(json, &len);
-        add_link(r, l, head->link);
+        cleanup_free char *path = mem_printf("/v2/%s/tags/list", l->name);
+        pages_link(r, path, l->ns, head->link);
         reply_json(r, 200, text, len);
     }
     json_decref(json);
     tag_list_free(l);
-}
-
-/* Goes upstream as it is: characters that a query may hold, and that end neither the target nor a Link. */
-static bool is_plain(struct slice s)
-{
-    for (size_t i = 0; i < s.len; ++i)
-        if (s.p[i] <= ' ' || s.p[i] > '~' || strchr("#<>\"", s.p[i]))
-            return false;
-    return true;
-}
-
-/* Our pages are linked by the upstream's own queries, which have more than n and last in some registries
- * (next_page, …): all is handed on, but what is ours. */
-static void add_query(struct buf *path, struct slice query, uint64_t n)
-{
-    const char *sep = "?";
-    while (query.p) {
-        struct slice one = slice_cut(&query, '&'), value = one, key = slice_cut(&value, '=');
-        if (one.len == 0 || slice_eq_str(key, "ns") || !is_plain(one))
-            continue;
-        (void)buf_add_str(path, sep);
-        sep = "&";
-        if (slice_eq_str(key, "n"))
-            (void)buf_printf(path, "n=%" PRIu64, n);
-        else
-            (void)buf_add_slice(path, one);
-    }
 }
 
 void tag_list_handle(struct registry *g, struct request *r, struct target *t, struct slice name)
@@ -136,7 +78,9 @@ void tag_list_handle(struct registry *g, struct request *r, struct target *t, st
     char what[400];
     (void)snprintf(what, sizeof what, "tags of %.300s", t->repo->canonical);
     (void)buf_printf(&path, "/v2/%s/tags/list", t->repo->repository);
-    add_query(&path, request_query(r), n);
+    const char *sep = pages_add_query(&path, request_query(r), "n");
+    if (request_query_param(r, "n").p)
+        (void)buf_printf(&path, "%sn=%" PRIu64, sep, n);
     relay_json(g, r, t, path.p, "application/json", what, ERR_NAME_UNKNOWN, on_list, l);
     target_unref(t);
 }

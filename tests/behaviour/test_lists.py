@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists: tags, referrers, and the catalog of what was pulled here."""
+import json
 import re
 
 import pytest
@@ -111,6 +112,36 @@ def test_referrers_by_the_tag_schema(px, up):
     check_index(px.get(f"/v2/{NAME}/referrers/{SUBJECT}"), [ONE["digest"]])
 
 
+def test_referrers_by_the_tag_schema_of_sha512(px, up):
+    """The hex is cut to 64 digits: with all of them it would be no tag."""
+    index = images.Image({"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": [ONE]},
+                         images.OCI_INDEX)
+    up.tag(NAME, f"sha512-{'5' * 64}", index)
+    check_index(px.get(f"/v2/{NAME}/referrers/sha512:{'5' * 128}"), [ONE["digest"]])
+
+
+@pytest.mark.parametrize("query", ["", "artifactType=application/one&", "ns=up.test&"])
+def test_pages_of_referrers(px, up, query):
+    """Two of one kind, two pages: their links lead here, with what the upstream wants to see again."""
+    pages = {None: (ONE, "second"), "second": ({**ONE, "digest": TWO["digest"]}, None)}
+
+    def page(x):
+        one, after = pages[x.query.get("token")]
+        link = {"Link": f'<{up.url}{x.path}?token={after}>; rel="next"'} if after else {}
+        return upstream.text(json.dumps({"schemaVersion": 2, "mediaType": images.OCI_INDEX,
+                                         "manifests": [one]}), content_type=images.OCI_INDEX, **link)
+    up.rule("GET */referrers/*", page)
+    path, found = f"/v2/{NAME}/referrers/{SUBJECT}?{query}n=1", []
+    while path and len(found) < 9:
+        reply = px.get(path)
+        found += [m["digest"] for m in reply.json["manifests"]]
+        link = re.fullmatch(r'<(/v2/[^>]+)>; rel="next"', reply["Link"]) if reply["Link"] else None
+        path = link.group(1) if link else None
+        assert not path or ("ns=up.test" in path) == ("ns=up.test" in query)
+    assert found == [ONE["digest"], TWO["digest"]]
+    assert all("ns" not in s.query for s in up.seen("GET */referrers/*"))
+
+
 def test_no_referrers_are_an_empty_index_at_once(px, up):
     check_index(px.get(f"/v2/{NAME}/referrers/{SUBJECT}"), [])
 
@@ -160,6 +191,13 @@ def test_pages_that_an_upstream_links_in_its_own_way(px, up):
         path = link.group(1) if link else None
     assert found == ["a", "b", "c"]
     assert all("ns" not in s.query for s in up.seen("GET */tags/list"))
+
+
+def test_a_link_keeps_the_namespace_whatever_the_upstreams_own_query_is_called(px, up):
+    up.rule("GET */tags/list", lambda x: upstream.text('{"name":"lib/app","tags":["a"]}',
+                                                       Link=f'<{x.path}?tokens=1>; rel="next"'))
+    reply = px.get(f"/v2/{NAME}/tags/list?n=1&ns=up.test")
+    assert reply["Link"] == f'</v2/{NAME}/tags/list?tokens=1&ns=up.test>; rel="next"'
 
 
 @pytest.mark.parametrize("query", ["last=a%23b", "last=%22%3E%3C", "x=%0d%0aEvil:%201", "last=a%20b&n=2", "&&&", "=&=",
