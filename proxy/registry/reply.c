@@ -7,6 +7,8 @@
 #include "common/cleanup.h"
 #include "proxy/http/response.h"
 
+#define RETRY_AFTER_S 5 /* where nobody says when */
+
 void reply_common_headers(struct request *r)
 {
     struct slice ns = request_query_param(r, "ns");
@@ -78,8 +80,10 @@ void reply_err(struct request *r, const struct err *err)
     const char *code;
     char seconds[16];
     int status = reply_status(err, &code);
-    if (err->retry_after_s || status == 503) {
-        (void)snprintf(seconds, sizeof seconds, "%u", err->retry_after_s ? err->retry_after_s : 5);
+    /* containerd asks again at once on a 429 that does not say when. */
+    if (err->retry_after_s || status == 429 || status == 503) {
+        unsigned wait_s = err->retry_after_s ? err->retry_after_s : RETRY_AFTER_S;
+        (void)snprintf(seconds, sizeof seconds, "%u", wait_s);
         response_header(r, "Retry-After", slice_of(seconds));
     }
     /* Internal causes are for our log; a client is told who to ask. */
