@@ -18,8 +18,8 @@ struct http {
 
 struct http *http_new(const struct http_config *config, struct err *err)
 {
-    SSL_CTX *tls = http_tls_context(config->ca_file, err);
-    if (!tls)
+    SSL_CTX *tls = config->ca_file ? http_tls_context(config->ca_file, err) : NULL;
+    if (config->ca_file && !tls)
         return NULL;
     struct http *h = mem_new(struct http);
     h->pool = http_pool_new(tls, config->connections_max, config->connect_timeout_ms);

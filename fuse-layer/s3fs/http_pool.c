@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "fuse-layer/s3fs/http_tls.h"
 #include "fuse-layer/s3fs/http_wait.h"
 
 #define IDLE_MAX_MS 15000 /* servers close at 20 s (AWS) to 75 s */
@@ -23,7 +24,7 @@ struct http_lane {
 };
 
 struct http_pool {
-    SSL_CTX *tls;
+    SSL_CTX *tls; /* guarded by lock until it is set */
     unsigned max;
     uint32_t connect_timeout_ms;
     struct http_resolver *resolver;
@@ -133,6 +134,35 @@ static struct http_conn *take_idle(struct http_lane *l)
     }
 }
 
+static int tls_of(struct http_pool *p, const struct url *server, SSL_CTX **ret, struct err *err)
+{
+    *ret = NULL;
+    if (!server->https)
+        return 0;
+    pthread_mutex_lock(&p->lock);
+    if (!p->tls)
+        p->tls = http_tls_context(NULL, err);
+    *ret = p->tls;
+    pthread_mutex_unlock(&p->lock);
+    return *ret ? 0 : -1;
+}
+
+/* Looks up and connects. */
+static struct http_conn *dial(struct http_pool *p, const struct url *server, uint32_t timeout_ms,
+                              struct cancel *cancel, struct err *err)
+{
+    struct http_addresses addresses;
+    SSL_CTX *tls;
+    uint64_t deadline = clock_mono_ms() + (timeout_ms ? timeout_ms : p->connect_timeout_ms);
+    if (tls_of(p, server, &tls, err) < 0 ||
+        http_resolve(p->resolver, server, deadline, cancel, &addresses, err) < 0)
+        return NULL;
+    struct http_conn *c = http_conn_open(&addresses, server, tls, deadline, cancel, err);
+    if (!c && !cancel_fired(cancel))
+        http_resolver_forget(p->resolver, server);
+    return c;
+}
+
 struct http_conn *http_pool_get(struct http_pool *p, const struct url *server, bool fresh,
                                 uint32_t connect_timeout_ms, struct cancel *cancel,
                                 struct http_lane **ret_lane, struct err *err)
@@ -141,16 +171,8 @@ struct http_conn *http_pool_get(struct http_pool *p, const struct url *server, b
     if (!l || take_place(l, cancel, err) < 0)
         return NULL;
     struct http_conn *c = fresh ? NULL : take_idle(l);
-    if (!c) {
-        struct http_addresses addresses;
-        uint64_t deadline =
-            clock_mono_ms() + (connect_timeout_ms ? connect_timeout_ms : p->connect_timeout_ms);
-        if (http_resolve(p->resolver, server, deadline, cancel, &addresses, err) == 0) {
-            c = http_conn_open(&addresses, server, p->tls, deadline, cancel, err);
-            if (!c && !cancel_fired(cancel))
-                http_resolver_forget(p->resolver, server);
-        }
-    }
+    if (!c)
+        c = dial(p, server, connect_timeout_ms, cancel, err);
     if (!c) {
         give_place(l);
         return NULL;

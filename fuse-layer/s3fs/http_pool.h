@@ -10,7 +10,8 @@
 struct http_pool;
 struct http_lane; /* one server's */
 
-/* Takes the context, which may be NULL if no https server is ever asked. */
+/* Takes the context; NULL: one with the default certificates is made when the first https server is asked,
+ * since reading a hundred of them takes longer than a request. */
 struct http_pool *http_pool_new(SSL_CTX *tls, unsigned max, uint32_t connect_timeout_ms);
 void http_pool_free(struct http_pool *p);
 
