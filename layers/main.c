@@ -11,8 +11,10 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "layers/image.h"
 #include "layers/layer_source.h"
 #include "layers/layout.h"
+#include "layers/merge.h"
 #include "layers/pack.h"
 #include "layers/show.h"
 
@@ -30,6 +32,8 @@ static const char help_main[] =
     "Makes layers, and puts them into images.\n"
     "\n"
     "  pack DIR -o OUT                     make a reproducible layer of a folder\n"
+    "  merge FILE... -o OUT                make one injection of several, as of one for each platform\n"
+    "  image FILE -o OUT                   make an image of an injection's layers alone\n"
     "  inject --layout DIR --injection F   rewrite the images of an OCI layout\n"
     "  verify FILE                         check the layers of an injection\n"
     "  show FILE|-                         say what is in a layer, manifest, config or injection\n"
@@ -75,6 +79,23 @@ static const char help_show[] = "Usage: rac-layer show FILE|-\n"
                                 "Says what is in FILE: a layer (tar, gzip or zstd), a manifest, an index, an "
                                 "image config or an injection.\n"
                                 "- is standard input.\n";
+
+static const char help_merge[] =
+    "Usage: rac-layer merge FILE... -o OUT\n"
+    "Makes one injection of several that differ in their layers only, as of one packed for each platform:\n"
+    "OUT/layer.json, and beside it the layers, as layer-linux-amd64.tar.gz.\n"
+    "\n"
+    "  -o, --output OUT     folder for the results; made if need be\n";
+
+static const char help_image[] =
+    "Usage: rac-layer image FILE -o OUT [--tag TAG] [--platform P]...\n"
+    "Makes an image that holds the layers of an injection and nothing else, for Kubernetes image volumes and "
+    "COPY --from:\n"
+    "an OCI image layout, with an index of all platforms. Push it with skopeo copy --all.\n"
+    "\n"
+    "  -o, --output OUT     folder of the layout, made if need be; an archive of one if it ends with .tar\n"
+    "      --tag TAG        name of the image in the layout (default latest)\n"
+    "      --platform P     for this platform; repeatable. Default: the platforms that the layers name\n";
 
 static int fail(const struct err *err)
 {
@@ -312,6 +333,68 @@ static int main_verify(const char *path)
     return status;
 }
 
+static int main_merge(int argc, char **argv)
+{
+    static const struct option table[] = {
+        {"output", required_argument, NULL, 'o'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    const char *out = NULL;
+    int option;
+    while ((option = getopt_long(argc, argv, "o:", table, NULL)) != -1) {
+        if (option == 'o')
+            out = optarg;
+        else
+            return option == 'h' ? print_help(help_merge) : usage("merge", "wrong option");
+    }
+    if (optind == argc || !out)
+        return usage("merge", "%s is missing", out ? "FILE" : "-o OUT");
+    struct merge_result result;
+    struct err err;
+    if (merge_injections((const char *const *)argv + optind, (size_t)(argc - optind), out, &result, &err) < 0)
+        return fail(&err);
+    (void)printf("%s/layer.json  %zu layers\ninjection   %s\n", out, result.layers, result.injection.s);
+    return EXIT_DONE;
+}
+
+static int main_image(int argc, char **argv)
+{
+    static const struct option table[] = {
+        {"output", required_argument, NULL, 'o'},
+        {"tag", required_argument, NULL, 't'},
+        {"platform", required_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct list platforms = {0};
+    struct image_options o = {0};
+    int option;
+    while ((option = getopt_long(argc, argv, "o:", table, NULL)) != -1) {
+        if (option == 'o')
+            o.out = optarg;
+        else if (option == 't')
+            o.tag = optarg;
+        else if (option == 'p' && !list_add(&platforms, optarg))
+            return usage("image", "more than %d --platform", LIST_MAX);
+        else if (option != 'p')
+            return option == 'h' ? print_help(help_image) : usage("image", "wrong option");
+    }
+    if (argc - optind != 1 || !o.out)
+        return usage("image", "%s is missing", o.out ? "FILE" : "-o OUT");
+    o.platforms = platforms.v;
+    o.platform_count = platforms.n;
+    struct err err;
+    struct image_result result;
+    cleanup_injection struct injection *inj = injection_load(argv[optind], &err);
+    if (!inj || image_write(inj, &o, &result, &err) < 0)
+        return fail(&err);
+    for (size_t i = 0; i < result.image_count; ++i) {
+        char platform[PLATFORM_STR_MAX];
+        (void)printf("%-13s  %s\n", platform_format(&result.images[i].platform, platform),
+                     result.images[i].manifest.s);
+    }
+    (void)printf("index          %s\n", result.index.s);
+    return EXIT_DONE;
+}
+
 /* verify and show: one file and --help. */
 static int main_one_file(const char *command, const char *help, int argc, char **argv)
 {
@@ -332,6 +415,10 @@ static int run(int argc, char **argv)
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "pack") == 0)
         return main_pack(argc - 1, argv + 1);
+    if (strcmp(command, "merge") == 0)
+        return main_merge(argc - 1, argv + 1);
+    if (strcmp(command, "image") == 0)
+        return main_image(argc - 1, argv + 1);
     if (strcmp(command, "inject") == 0)
         return main_inject(argc - 1, argv + 1);
     if (strcmp(command, "verify") == 0)
