@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container without an engine: a root folder with the runtime layer in it, and namespaces around it.
 
-What an engine does is left out on purpose: which signals are blocked, which descriptors are open and who is PID 1 is the
-test's to say. The layer's driver is fuse/fake_driver.c; the command is mostly fuse/probe.c, which says how it was started.
+What an engine does is left out on purpose: which signals are blocked, which descriptors are open and who is PID 1 is
+the test's to say. The layer's driver is fuse/fake_driver.c; the command is mostly fuse/probe.c, which says how it was
+started.
 """
 import functools
 import json
@@ -67,6 +68,16 @@ def is_static(program):
     return not libraries(program)
 
 
+def static_program(name):
+    """A program that starts in an image: of this build, of the release build, or of the layer's own; None if there is none."""
+    top = os.path.join(HERE, "..", "..")
+    for folder in (BIN, os.path.join(top, "build", "bin"), os.path.join(top, "build-layer", "amd64", "bin")):
+        path = os.path.realpath(os.path.join(folder, name))
+        if os.path.exists(path) and is_static(path):
+            return path
+    return None
+
+
 def put(root, path, content, mode=0o755):
     full = os.path.join(root, path.lstrip("/"))
     os.makedirs(os.path.dirname(full), exist_ok=True)
@@ -90,8 +101,8 @@ class Box:
         put(self.root, "/bin/probe", compiled("probe"))
         put(self.root, "/bin/odd", compiled("odd"))
         put(self.root, "/bin/busybox", images.read(images.BUSYBOX))
-        for applet in ["sh", "env", "sleep", "kill", "cat", "ps", "setsid", "test", "true", "false", "touch", "id", "echo",
-                       "mount", "umount", "ls", "ln", "usleep", "stty", "tty", "["]:
+        for applet in ["sh", "env", "sleep", "kill", "cat", "ps", "setsid", "test", "true", "false", "touch", "id",
+                       "echo", "mount", "umount", "ls", "ln", "usleep", "stty", "tty", "["]:
             os.symlink("busybox", os.path.join(self.root, "bin", applet))
         self.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nworker:x:1234:1235:a worker:/srv:/bin/sh\n")
         self.file("/etc/group", "root:x:0:\nworkers:x:1235:\nextra:x:77:someone,worker\nmore:x:78:worker\n")
@@ -113,7 +124,8 @@ class Box:
             return []
 
     def start(self, *command, env=None, init=True, pid=1, without=(), folder="/", before=(), **popen):
-        """Starts it and returns the Popen. pid: 1, 2 (below a shell), "lingers" (and that shell stays). `before`: words in front of it all, as "/bin/odd", "state"."""
+        """Starts it and returns the Popen. pid: 1, 2 (below a shell), "lingers" (and that shell stays). before: words
+        in front of it all, as "/bin/odd", "state"."""
         variables = {"PATH": PATH, **(env or {})}
         words = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", SETUP, "box", self.root,
                  str(pid), *before, "/bin/busybox", "env", "-i",
