@@ -113,7 +113,7 @@ class Bench:
             return {name: (lambda name=name, server=server: one(name, server))
                     for name, server in servers.items()}
 
-        title = f"Warm manifest {what}, {method}, {connections} connections"
+        title = f"Warm manifest {what}, {method}, {connections} connection{'' if connections == 1 else 's'}"
         tables = [Table(title, self.rounds(title, all_of(peers)), REQUESTS,
                         ["nginx", PLAIN, "bare HTTP server", "docker-registry"])]
         if connections == 32 and method == "GET":
