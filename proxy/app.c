@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "proxy/app_impl.h"
 #include "proxy/cache/disk.h"
+#include "proxy/registry/blob_head.h"
 #include "proxy/registry/reply.h"
 #include "proxy/state/sqlite.h"
 
@@ -233,6 +234,7 @@ static void make_rooms(struct app *app)
                                       .links = app->links,
                                       .tags = app->tags,
                                       .fills = app->fills,
+                                      .blob_heads = blob_heads_new(&app->env),
                                       .layers = app->layers,
                                       .variants = app->variants,
                                       .worker = registry_worker_of};
@@ -319,6 +321,7 @@ static void end(struct app *app)
     variants_free(app->variants);
     injected_layers_free(app->layers);
     tags_free(app->tags);
+    blob_heads_free(app->registry.blob_heads);
     links_free(app->links);
     documents_free(app->documents);
     upstream_shared_free(app->upstream);

@@ -92,15 +92,6 @@ bool fill_forget_unread(struct fill *f)
     return unread;
 }
 
-bool fills_under_way(struct fills *t, const struct digest *digest)
-{
-    struct fill *f;
-    pthread_mutex_lock(&t->lock);
-    HASH_FIND(hh, t->map, digest->s, strlen(digest->s), f);
-    pthread_mutex_unlock(&t->lock);
-    return f != NULL;
-}
-
 /* ---- waking ---- */
 
 /* Has the reader something new to see? Under f->lock. */

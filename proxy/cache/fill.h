@@ -31,7 +31,6 @@ struct fill_reader;
 struct fills *fills_new(const struct cache_env *env);
 /* Cancels what is under way; what is there stays for the next start. Loops have stopped. */
 void fills_free(struct fills *t); /* NULL is fine */
-bool fills_under_way(struct fills *t, const struct digest *digest);
 
 enum fill_state {
     FILL_WAITING,  /* nothing to say yet */

@@ -3,7 +3,8 @@
  * GET and HEAD /v2/<name>/blobs/<digest>.
  *
  *   may the name read it? ── link known ─┬─> memory ─> store ─> a layer of ours ─> a config of ours ─> fill
- *                         └─ not known ──┴─> here already: ask upstream (HEAD); else the fill is the question
+ *                         └─ not known ──┴─> stored already: ask upstream (HEAD); else the fill is the
+ * question
  */
 #include <stdlib.h>
 
@@ -164,7 +165,7 @@ static void join_fill(struct ask *a)
     ++a->joins;
     a->reader =
         fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
-    /* Begun under another name since we looked: its upstream's yes is not ours. */
+    /* Begun under another name: its upstream's yes is not ours. */
     if (!a->linked && strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0) {
         fill_leave(steal_ptr(&a->reader));
         ask_permission(a);
@@ -192,7 +193,7 @@ static void from_upstream(struct ask *a)
     count("rac_cache_misses_total");
     if (request_method(a->r) == HTTP_HEAD) {
         ++a->refs;
-        blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_head, a);
+        blob_heads_ask(a->g->blob_heads, a->loop, a->t->repo, &a->digest, on_head, a);
     } else {
         join_fill(a);
     }
@@ -341,17 +342,16 @@ static void ask_permission(struct ask *a)
     if (still_refused(a))
         return;
     ++a->refs;
-    blob_head(a->g->env->client(a->loop), a->t->repo, &a->digest, on_permission, a);
+    blob_heads_ask(a->g->blob_heads, a->loop, a->t->repo, &a->digest, on_permission, a);
 }
 
 static void on_stored(void *arg, struct blob *blob, const struct err *err)
 {
     struct ask *a = arg;
     (void)err; /* a store that cannot be read: the upstream has it too */
-    bool here = blob || fills_under_way(a->g->fills, &a->digest);
     if (!a->r) {
         blob_unref(blob);
-    } else if (!a->linked && here) {
+    } else if (!a->linked && blob) {
         blob_unref(blob);
         ask_permission(a);
     } else if (blob) {

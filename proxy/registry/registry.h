@@ -36,6 +36,7 @@ struct registry {
     struct links *links;
     struct tags *tags;
     struct fills *fills;
+    struct blob_heads *blob_heads;
     struct injected_layers *layers;
     struct variants *variants;
     struct registry_worker *(*worker)(struct loop *loop); /* of that worker */

@@ -50,6 +50,16 @@ def test_many_readers_are_one_download(px, up, app):
     assert up.sent[f"/v2/{NAME}/blobs/{digest}"] == len(app.blobs[digest])
 
 
+def test_many_readers_of_what_no_manifest_named_are_one_download_too(px, up):
+    """By digest alone: the download itself is the question whether the name may have it."""
+    data = images.noise(SIZE, "bare")
+    digest = up.blob(NAME, data)
+    up.rule("GET */blobs/*", lambda x: x.proper(delay=0.5, rate=8 << 20))
+    replies = at_once(lambda i: px.blob(NAME, digest, timeout=60), 30)
+    assert {(r.status, r.broken, r.digest) for r in replies} == {(200, "", digest)}
+    assert [s.method for s in up.seen(f"* */blobs/{digest}")] == ["GET"]
+
+
 def test_one_download_under_two_names(px, up, app):
     up.tag("other/name", "1", app)
     px.manifest("other/name", "1")

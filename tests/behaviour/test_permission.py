@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Possession of bytes is not permission: a blob is served under a name only if that name refers to it."""
 import base64
+import concurrent.futures
 
 import pytest
 
@@ -65,6 +66,16 @@ def test_it_is_readable_where_the_upstream_says_so(filled, up, private):
     assert filled.blob("team/mounted", private.layers[0]).digest == private.layers[0]
     asked = up.seen(f"* /v2/team/mounted/blobs/{private.layers[0]}")
     assert asked, "permission was not asked for"
+
+
+def test_many_at_once_are_one_question(filled, up, private):
+    up.blob("team/mounted", private.blobs[private.layers[0]])
+    path = f"/v2/team/mounted/blobs/{private.layers[0]}"
+    up.rule(f"HEAD {path}", lambda x: x.proper(delay=0.5))
+    with concurrent.futures.ThreadPoolExecutor(30) as pool:
+        replies = list(pool.map(lambda i: filled.get(path), range(30)))
+    assert {(r.status, r.digest) for r in replies} == {(200, private.layers[0])}
+    assert [s.method for s in up.seen(f"* {path}")] == ["HEAD"]
 
 
 def test_the_same_name_with_other_credentials_is_another_name(make, up, private, scratch):
