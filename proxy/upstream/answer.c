@@ -24,6 +24,7 @@ void answer_reset(struct answer *a)
     a->head.status = 0;
     a->head.content_length = -1;
     a->head.content_type[0] = a->head.content_encoding[0] = a->head.etag[0] = a->head.link[0] = '\0';
+    a->head.withheld_from[0] = '\0';
     a->head.digest.s[0] = '\0';
     a->head.digest_malformed = a->head.has_range = a->head.refused_by_realm = a->head.has_credentials = false;
     a->head.range_first = a->head.range_last = a->head.range_total = 0;

@@ -77,9 +77,10 @@ struct fetch_head {
     char link[1024];                               /* Link header */
     bool has_range;                                /* a well-formed Content-Range: bytes first-last/total */
     uint64_t range_first, range_last, range_total; /* total: UINT64_MAX if '*' */
-    uint32_t retry_after_s; /* seconds, from seconds or date, capped at a day; 0 = not said */
-    bool refused_by_realm;  /* 401/403 came from the token server */
-    bool has_credentials;   /* we have credentials for that upstream */
+    uint32_t retry_after_s;  /* seconds, from seconds or date, capped at a day; 0 = not said */
+    bool refused_by_realm;   /* 401/403 came from the token server */
+    bool has_credentials;    /* we have credentials for that upstream */
+    char withheld_from[254]; /* host of a token server that was not to see them; "" if none */
 };
 
 struct fetch_ops {

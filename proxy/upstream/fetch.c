@@ -52,6 +52,7 @@ struct fetch {
     bool token_is_fresh;         /* it came after a challenge: there will be no better one */
     bool use_basic, basic_tried; /* sent; and sent after a challenge, or known to be wanted */
     struct challenge *challenge; /* while there is a token to wait for */
+    char *withheld_from;         /* host of a token server that was not to see our credentials */
     struct token_waiter *waiter;
     struct transfer *transfer;
     struct loop_timer start_timer;
@@ -73,6 +74,7 @@ static void fetch_free(struct fetch *f)
     url_free(&f->own);
     url_free(&f->url);
     free(f->challenge);
+    free(f->withheld_from);
     free(f->who);
     free(f->repository);
     free(f->accept);
@@ -141,6 +143,8 @@ static bool hand_out_head(struct fetch *f, struct fetch_head *head)
 {
     f->state = FETCH_BODY;
     head->has_credentials = f->upstream && f->upstream->username;
+    if (f->withheld_from)
+        (void)snprintf(head->withheld_from, sizeof head->withheld_from, "%s", f->withheld_from);
     stats_add(&f->stats->n.latency_us_sum, clock_mono_us() - f->begin_us);
     if (head->status >= 500)
         stats_add(&f->stats->n.errors, 1);
@@ -205,6 +209,8 @@ static int get_token(struct fetch *f, struct err *err)
     struct realm realm = {0};
     if (realm_of(f->upstream, &f->own, f->challenge, f->repository, &realm, err) < 0)
         return err_wrap(err, "%s", f->who);
+    if (f->upstream->username && !realm.credentials && !f->withheld_from)
+        f->withheld_from = mem_strdup(realm.url.host);
     struct token_waiter *w = mem_new(struct token_waiter);
     w->loop = f->client->loop;
     w->fn = on_token;

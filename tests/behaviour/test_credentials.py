@@ -214,6 +214,22 @@ def test_credentials_do_not_go_to_a_token_server_elsewhere(make, up, another):
     assert not [s for s in another.log if s["Authorization"]]
 
 
+@pytest.mark.parametrize("refused_by", ["token server", "registry"])
+def test_who_is_refused_for_that_is_told_so(make, up, another, refused_by):
+    """Not that the credentials are wrong: nobody has seen them."""
+    if refused_by == "registry":
+        guard(up, realm=another.url.replace("127.0.0.1", "localhost") + "/token")
+        give(another, {"token": "of-nobody"})
+    else:
+        up.rule("*", upstream.challenge(another.url.replace("127.0.0.1", "localhost") + "/token"))
+        another.rule("GET /token*", upstream.Answer(401))
+    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": USER, "password": PASSWORD,
+                                    "private": True}]})
+    reply = p.manifest(NAME, "1")
+    assert (reply.status, reply.code) == (401, "UNAUTHORIZED")
+    assert "not sent to localhost" in reply.message and "'realms'" in reply.message
+
+
 def test_credentials_go_to_a_token_server_that_the_configuration_names(make, up, another):
     image = up.tag(NAME, "1", images.tiny())
     guard(up, realm=another.url.replace("127.0.0.1", "localhost") + "/token")
