@@ -17,6 +17,6 @@ int option_read_file(struct options *o, struct err *err);
 /* As option_read_file, of bytes in memory: for that, and for fuzzing. base_dir as in option_set. */
 int option_read_document(struct options *o, const char *bytes, size_t len, const char *base_dir, mode_t mode,
                          struct err *err);
-/* The first line of a file that holds nothing else. A file that others may read gets a warning. */
+/* The one line of a file that holds nothing else. A file that others may read gets a warning. */
 int option_read_password(struct options *o, const char *path, char **ret, const char *where, struct err *err);
 #endif

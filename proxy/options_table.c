@@ -290,7 +290,7 @@ const struct option_member option_upstream_members[] = {
     {"plain-http", "true|false", "Speak plain HTTP; `url` may be without `http://` then."},
     {"username", "TEXT", "Needs `password` or `password-file`."},
     {"password", "TEXT", "Better in a file of its own: `password-file`."},
-    {"password-file", "FILE", "Its first line is the password. Read at start and on SIGHUP."},
+    {"password-file", "FILE", "It holds the password and nothing else. Read at start and on SIGHUP."},
     {"ca", "FILE", "PEM file of the authorities to trust instead of the system's."},
     {"realms", "[HOST, ...]",
      "Hosts of token servers outside of the upstream's own domain that may see the credentials."},
