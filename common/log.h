@@ -43,7 +43,7 @@ struct log_field {
 
 void log_start(int fd, enum log_level level,
                enum log_format format); /* before the first thread; again: changes level and format */
-void log_stop(void);                    /* writes what waits (for 2 s at most if nobody reads), ends the thread */
+void log_stop(void); /* writes what waits (for 2 s at most if nobody reads), ends the thread */
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *msg, const struct log_field *fields);
 uint64_t log_dropped(void);
