@@ -192,20 +192,43 @@ int option_read_upstream(struct options *o, const struct yaml_node *entry, struc
     return option_add_upstream(o, &d.u, where, err);
 }
 
-static bool upstream_of_variable(const struct options *o, struct slice part, struct options_upstream **ret)
+/* A name as it stands in a variable: quay.io is QUAY_IO there. */
+static bool is_variable_of(struct slice part, struct slice name)
 {
-    for (size_t i = 0; i < o->upstream_count; ++i) {
-        const char *name = o->upstreams[i].name;
-        bool same = strlen(name) == part.len;
-        for (size_t j = 0; same && j < part.len; ++j)
-            same =
-                part.p[j] == (isalnum((unsigned char)name[j]) ? (char)toupper((unsigned char)name[j]) : '_');
-        if (same) {
-            *ret = &o->upstreams[i];
-            return true;
-        }
+    bool same = name.len == part.len;
+    for (size_t i = 0; same && i < part.len; ++i) {
+        unsigned char c = (unsigned char)name.p[i];
+        same = part.p[i] == (isalnum(c) ? (char)toupper(c) : '_');
     }
-    return false;
+    return same;
+}
+
+/* The upstream that is given under that name; a known registry need not be: it gets an entry without a url,
+ * as one of the file that only brings credentials. NULL if there is no such upstream. */
+static struct options_upstream *upstream_of_variable(struct options *o, struct slice part, const char *where,
+                                                     struct err *err)
+{
+    for (size_t i = 0; i < o->upstream_count; ++i)
+        if (is_variable_of(part, slice_of(o->upstreams[i].name)))
+            return &o->upstreams[i];
+    struct slice known = slice_of(option_by_name("upstreams")->initial_text);
+    while (known.p) {
+        struct slice name = slice_trim(slice_cut(&known, ','));
+        if (!is_variable_of(part, name))
+            continue;
+        __attribute__((cleanup(cleanup_draft))) struct draft d = {.o = o};
+        d.u.name = mem_strndup(name.p, name.len);
+        d.u.origin = (struct option_origin){.source = OPTION_FROM_ENV};
+        d.u.fresh_ms = UINT64_MAX;
+        if (finish_url(&d, where, err) < 0 || option_add_upstream(o, &d.u, where, err) < 0)
+            return NULL;
+        cleanup_free char *text = mem_strndup(name.p, name.len);
+        return option_upstream(o, text);
+    }
+    (void)err_set(
+        err, ERR_INVALID,
+        "%s: no upstream of that name is given: add it, as in RAC_UPSTREAM=lab=https://registry.lab", where);
+    return NULL;
 }
 
 static int apply_credential(struct options *o, struct options_upstream *u, const char *what,
@@ -245,13 +268,10 @@ int option_read_credentials(struct options *o, char *const *env, struct err *err
                 !slice_ends_with(name, kinds[k]))
                 continue;
             cleanup_free char *where = mem_strndup(name.p, name.len);
-            struct options_upstream *u;
             struct slice part = {name.p + sizeof prefix - 1, name.len - extra};
-            if (!upstream_of_variable(o, part, &u))
-                return err_set(err, ERR_INVALID,
-                               "%s: no upstream of that name is given: add it, as in "
-                               "RAC_UPSTREAM=quay.io=https://quay.io",
-                               where);
+            struct options_upstream *u = upstream_of_variable(o, part, where, err);
+            if (!u)
+                return -1;
             cleanup_free char *other = mem_printf("%s%.*s_PASSWORD", prefix, (int)part.len, part.p);
             if (k == 2 && option_env(env, other))
                 return err_set(err, ERR_INVALID, "%s and %s are both set", other, where);

@@ -219,6 +219,16 @@ static void test_credentials_of_environment(void **state)
         rig_options(WORDS("--config=rac.yaml"), WORDS("RAC_UPSTREAM_QUAY_IO_PASSWORD_FILE=secret"));
     assert_string_equal(halves->upstreams[0].username, "w");
     assert_string_equal(halves->upstreams[0].password, "s3cr3t");
+    cleanup_options struct options *known =
+        rig_options(WORDS("--upstream=lab=http://lab"), WORDS("RAC_UPSTREAM_DOCKER_IO_USERNAME=u",
+                                                              "RAC_UPSTREAM_DOCKER_IO_PASSWORD_FILE=secret"));
+    assert_int_equal(known->upstream_count, 2);
+    assert_string_equal(known->upstreams[1].name, "docker.io");
+    assert_string_equal(known->upstreams[1].url, "https://registry-1.docker.io");
+    assert_string_equal(known->upstreams[1].username, "u");
+    assert_string_equal(known->upstreams[1].password, "s3cr3t");
+    assert_false(known->upstreams[1].url_given);
+    assert_string_equal(known->default_upstream, "lab");
     assert_true(rig_warns(o, "'open-secret' may be read by everybody: chmod 0600"));
 }
 
