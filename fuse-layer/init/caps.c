@@ -32,13 +32,6 @@ void caps_read(struct caps *ret)
             ret->bounding |= (uint64_t)1 << i;
 }
 
-bool caps_has(int capability)
-{
-    struct caps c;
-    caps_read(&c);
-    return c.effective >> capability & 1;
-}
-
 static int set(uint64_t effective, uint64_t permitted, uint64_t inheritable, struct err *err)
 {
     struct words w = {.head = {.version = _LINUX_CAPABILITY_VERSION_3}};

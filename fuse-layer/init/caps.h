@@ -5,7 +5,6 @@
  * Capabilities (capabilities(7)) of this thread, by the system calls themselves: libcap would be one more
  * library to link statically for three calls.
  */
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/err.h"
@@ -16,7 +15,6 @@ struct caps {
 
 /* Never fails: what cannot be read is empty. */
 void caps_read(struct caps *ret);
-bool caps_has(int capability); /* effective */
 /* Gives up what is not in `kept`. Entering a user namespace hands out all capabilities there are in it: the
  * command is to have those that its container was given. ERR_DENIED. */
 int caps_limit(const struct caps *kept, struct err *err);

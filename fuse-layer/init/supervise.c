@@ -2,7 +2,6 @@
 #include "fuse-layer/init/supervise.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -267,10 +266,9 @@ static int outcome_without_mount(const struct supervisor *s)
     char how[32];
     if (s->told_to_end)
         return 128 + s->told_to_end;
-    say(SAY_ERROR, "the S3 driver did not mount %s (%s)%s. %s", DRIVER_MOUNT_POINT,
+    /* Why, with the flag to add, it has said itself: it knows which call failed. */
+    say(SAY_ERROR, "the S3 driver did not mount %s (%s). %s", DRIVER_MOUNT_POINT,
         driver_end_text(&s->driver, how),
-        caps_has(CAP_SYS_ADMIN) ? ""
-                                : "; this container has no capability to mount: --cap-add SYS_ADMIN adds it",
         s->options->required ? "RAC_MOUNT=optional would start the command without it"
                              : "The command starts without it");
     return s->options->required ? SUPERVISE_NO_MOUNT : SUPERVISE_GO_ON;
