@@ -108,6 +108,19 @@ class Radosgw:
     def _daemon(self, name, *args):
         self.daemons.append(Daemon(self.scratch, name, [args[0], "-c", self.settings, *args[1:], "-f"]))
 
+    def _start_store(self, osd):
+        self._ask("osd", "crush", "add", f"osd.{osd}", "1", "root=default", "host=localhost")
+        for _ in range(5):
+            self._daemon("ceph-osd", "ceph-osd", "-i", osd)
+            daemon = self.daemons[-1]
+            wait_for(lambda: not daemon.running() or "wrong fsid" in daemon.log() or "1 up" in self._ask("osd", "stat"),
+                     60, "ceph-osd")
+            if daemon.running() and "wrong fsid" not in daemon.log():
+                return
+            daemon.kill()
+            self.daemons.remove(daemon)
+        raise AssertionError("ceph-osd: refused by the monitor, five times")
+
     def _start(self, size):
         mon, fsid = free_port(), str(uuid.uuid4())
         self._write_settings(size, fsid, mon)
