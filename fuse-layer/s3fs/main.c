@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,6 +76,10 @@ static int make_driver(const struct options *o, struct err *err)
     driver.spill = spill_new(o->cache_dir, o->cache_bytes);
     driver.ending = cancel_new();
     driver.started_ms = clock_wall_ms();
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+        random = (uint32_t)driver.started_ms;
+    driver.ino_base = (uint64_t)(random | 1u << 30) << 31;
     return 0;
 }
 

@@ -82,7 +82,7 @@ void ops_fill_stat(const struct driver *d, const struct inode *inode, struct sta
     mode_t standard = type == S_IFDIR ? (mode_t)o->dir_mode : type == S_IFLNK ? 0777 : (mode_t)o->file_mode;
     int64_t mtime_ms = a->mtime_ms ? a->mtime_ms : d->started_ms;
     *ret = (struct stat){
-        .st_ino = inode->id,
+        .st_ino = d->ino_base + inode->id,
         .st_mode = type | (a->mode ? a->mode : standard),
         .st_nlink = 1, /* of folders, too: their number of subfolders is not known */
         .st_uid = a->mode ? a->uid : (uid_t)o->uid,

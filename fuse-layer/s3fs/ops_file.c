@@ -286,7 +286,7 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t size, off_t
 }
 
 /* Has the process a descriptor of the inode? The kernel says which in fdinfo, without asking us. */
-static bool has_open(pid_t pid, uint64_t inode_id)
+static bool has_open(pid_t pid, uint64_t st_ino)
 {
     char path[64], line[128];
     (void)snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)pid);
@@ -308,7 +308,7 @@ static bool has_open(pid_t pid, uint64_t inode_id)
             if (sscanf(line, "ino: %" SCNu64, &ino) == 1)
                 break;
         (void)fclose(f);
-        found = ino == inode_id;
+        found = ino == st_ino;
         ++i;
     }
     (void)closedir(dir);
@@ -324,7 +324,8 @@ static bool has_open(pid_t pid, uint64_t inode_id)
 static bool last_close(fuse_req_t req, const struct handle *h)
 {
     pid_t pid = fuse_req_ctx(req)->pid;
-    return !has_open(pid, h->inode->id) && (h->opener == pid || !has_open(h->opener, h->inode->id));
+    uint64_t st_ino = ops_driver(req)->ino_base + h->inode->id;
+    return !has_open(pid, st_ino) && (h->opener == pid || !has_open(h->opener, st_ino));
 }
 
 void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
