@@ -44,6 +44,19 @@ static void pair_make(struct pair *p, const char *name)
     pair_write(p, name);
 }
 
+static void encrypt_key(const struct pair *p)
+{
+    FILE *f = fopen(p->key, "r+");
+    EVP_PKEY *key = f ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+    assert_non_null(key);
+    rewind(f);
+    assert_true(
+        PEM_write_PrivateKey(f, key, EVP_aes_128_cbc(), (const unsigned char *)"secret", 6, NULL, NULL));
+    assert_int_equal(ftruncate(fileno(f), ftell(f)), 0);
+    (void)fclose(f);
+    EVP_PKEY_free(key);
+}
+
 static void pair_remove(const struct pair *p)
 {
     (void)unlink(p->certificate);
@@ -263,6 +276,9 @@ static void test_bad_files(void **state)
     struct pair one, other;
     pair_make(&one, "one");
     pair_make(&other, "other");
+    struct pair encrypted;
+    pair_make(&encrypted, "encrypted");
+    encrypt_key(&encrypted);
     const struct {
         const char *certificate, *key, *named;
     } cases[] = {
@@ -271,6 +287,9 @@ static void test_bad_files(void **state)
         {one.certificate, other.key, other.key},
         {one.key, one.key, one.key},
         {one.certificate, NULL, "both"},
+        {one.key, one.key, "nothing of that kind is in it"},
+        {one.certificate, one.certificate, "nothing of that kind is in it"},
+        {encrypted.certificate, encrypted.key, "it is encrypted"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         struct site s;
@@ -285,6 +304,7 @@ static void test_bad_files(void **state)
     }
     pair_remove(&one);
     pair_remove(&other);
+    pair_remove(&encrypted);
 }
 
 /* ---- HTTP/2 ---- */
