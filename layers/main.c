@@ -42,13 +42,13 @@ static const char help_main[] =
 
 static const char help_pack[] =
     "Usage: rac-layer pack DIR -o OUT [OPTION]...\n"
-    "Makes a layer of what is in DIR: OUT/layer.tar.gz, and OUT/layer.json, an injection that adds it to "
-    "images.\n"
+    "Makes a layer of what is in DIR: OUT/layer.tar.gz, and OUT/layer.json, an injection that\n"
+    "adds it to images.\n"
     "The same names, modes, links, attributes and content give the same bytes, wherever and whenever.\n"
     "\n"
     "  -o, --output OUT     folder for the results; made if need be\n"
     "      --name NAME      of the layer: goes into layer.json and the history of images\n"
-    "      --platform P     images it is for: [os/]architecture[/variant], as linux/amd64; default: all\n"
+    "      --platform P     images it is for: [os/]architecture[/variant]; default: all\n"
     "      --entrypoint ARG put in front of the images' entry point; repeat for more arguments\n"
     "      --env K=V        set in images; repeatable\n"
     "      --owner UID:GID  of all entries (default 0:0)\n"
@@ -57,8 +57,8 @@ static const char help_pack[] =
     "      --devices        keep device nodes; else one is an error\n"
     "      --zstd           write OUT/layer.tar.zst too\n"
     "\n"
-    "Overlayfs marks (0/0 devices, opaque folders) become OCI whiteouts; files called .wh.* stay what they "
-    "are.\n";
+    "Overlayfs marks (0/0 devices, opaque folders) become OCI whiteouts; files called .wh.* stay\n"
+    "what they are.\n";
 
 static const char help_inject[] =
     "Usage: rac-layer inject --layout DIR --injection FILE [--out DIR] [--name NAME]\n"
@@ -67,18 +67,20 @@ static const char help_inject[] =
     "      --layout DIR     folder with index.json and blobs/, as skopeo, umoci or buildah write it\n"
     "      --injection FILE what is added: see docs/injection.md\n"
     "      --out DIR        leave the layout alone, and make this one\n"
-    "      --name NAME      canonical name of the images, as docker.io/library/busybox; the same name as by "
-    "the proxy\n"
-    "                       gives the same digest. Default: what the layout says, else localhost/<folder>\n";
+    "      --name NAME      canonical name of the images, as docker.io/library/busybox; the same\n"
+    "                       name as by the proxy gives the same digest. Default: what the layout\n"
+    "                       says, else localhost/<folder>\n";
 
 static const char help_verify[] =
     "Usage: rac-layer verify FILE\n"
-    "Checks that the layers of an injection are where it says, with the sizes and digests that it says.\n";
+    "Checks that the layers of an injection are where it says, with the sizes and digests that it\n"
+    "says.\n";
 
-static const char help_show[] = "Usage: rac-layer show FILE|-\n"
-                                "Says what is in FILE: a layer (tar, gzip or zstd), a manifest, an index, an "
-                                "image config or an injection.\n"
-                                "- is standard input.\n";
+static const char help_show[] =
+    "Usage: rac-layer show FILE|-\n"
+    "Says what is in FILE: a layer (tar, gzip or zstd), a manifest, an index, an\n"
+    "image config or an injection.\n"
+    "- is standard input.\n";
 
 static const char help_merge[] =
     "Usage: rac-layer merge FILE... -o OUT\n"
