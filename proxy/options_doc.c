@@ -143,8 +143,8 @@ void options_print_doc(FILE *out)
     (void)fputs("\n## An entry of `upstreams`\n", out);
     print_members(out, option_upstream_members);
     (void)fputs("\nCredentials may also come from the environment, for upstreams that are given and for the "
-                "known ones: "
-                "\n`RAC_UPSTREAM_<NAME>_USERNAME`, and `RAC_UPSTREAM_<NAME>_PASSWORD` or "
+                "known ones:\n"
+                "`RAC_UPSTREAM_<NAME>_USERNAME`, and `RAC_UPSTREAM_<NAME>_PASSWORD` or "
                 "`RAC_UPSTREAM_<NAME>_PASSWORD_FILE`, where `<NAME>`\n"
                 "is the name in upper case with `_` for all but letters and digits (`QUAY_IO`). An upstream "
                 "of a flag replaces the one of\n"
