@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse-layer/s3fs/http.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "fuse-layer/s3fs/http_pool.h"
-#include "fuse-layer/s3fs/http_tls.h"
 
 #define INTERIM_MAX  8    /* 1xx answers before the real one */
 #define CONTINUE_MS  1000 /* then the body is sent unasked (RFC 9110 section 10.1.1) */
@@ -18,11 +20,12 @@ struct http {
 
 struct http *http_new(const struct http_config *config, struct err *err)
 {
-    SSL_CTX *tls = config->ca_file ? http_tls_context(config->ca_file, err) : NULL;
-    if (config->ca_file && !tls)
+    if (config->ca_file && access(config->ca_file, R_OK) < 0) {
+        (void)err_set_errno(err, ERR_IO, errno, "CA certificates: %s", config->ca_file);
         return NULL;
+    }
     struct http *h = mem_new(struct http);
-    h->pool = http_pool_new(tls, config->connections_max, config->connect_timeout_ms);
+    h->pool = http_pool_new(config->ca_file, config->connections_max, config->connect_timeout_ms);
     h->answer_timeout_ms = config->answer_timeout_ms;
     h->stall_timeout_ms = config->stall_timeout_ms;
     return h;

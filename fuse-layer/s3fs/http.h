@@ -19,7 +19,7 @@
 #include "fuse-layer/s3fs/url.h"
 
 struct http_config {
-    const char *ca_file; /* see http_tls.h; read at once, NULL when it is needed */
+    const char *ca_file; /* see http_tls.h; must be readable, is read when it is needed */
     unsigned connections_max;
     uint32_t connect_timeout_ms, answer_timeout_ms, stall_timeout_ms; /* see s3_config.h */
 };

@@ -24,6 +24,7 @@ struct http_lane {
 };
 
 struct http_pool {
+    char *ca_file;
     SSL_CTX *tls; /* guarded by lock until it is set */
     unsigned max;
     uint32_t connect_timeout_ms;
@@ -33,10 +34,10 @@ struct http_pool {
     unsigned lanes_len;
 };
 
-struct http_pool *http_pool_new(SSL_CTX *tls, unsigned max, uint32_t connect_timeout_ms)
+struct http_pool *http_pool_new(const char *ca_file, unsigned max, uint32_t connect_timeout_ms)
 {
     struct http_pool *p = mem_new(struct http_pool);
-    p->tls = tls;
+    p->ca_file = ca_file ? mem_strdup(ca_file) : NULL;
     p->max = max ? max : 1;
     p->connect_timeout_ms = connect_timeout_ms;
     p->resolver = http_resolver_new();
@@ -67,6 +68,7 @@ void http_pool_free(struct http_pool *p)
     }
     http_resolver_free(p->resolver);
     SSL_CTX_free(p->tls);
+    free(p->ca_file);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -141,7 +143,7 @@ static int tls_of(struct http_pool *p, const struct url *server, SSL_CTX **ret, 
         return 0;
     pthread_mutex_lock(&p->lock);
     if (!p->tls)
-        p->tls = http_tls_context(NULL, err);
+        p->tls = http_tls_context(p->ca_file, err);
     *ret = p->tls;
     pthread_mutex_unlock(&p->lock);
     return *ret ? 0 : -1;

@@ -3,16 +3,14 @@
 #define RAC_S3FS_HTTP_POOL_H
 /* Connections that are kept alive, by server (scheme, host, port). At most `max` per server exist at once:
  * who asks for one more waits until one comes back. Any thread. */
-#include <openssl/ssl.h>
-
 #include "fuse-layer/s3fs/http_conn.h"
 
 struct http_pool;
 struct http_lane; /* one server's */
 
-/* Takes the context; NULL: one with the default certificates is made when the first https server is asked,
- * since reading a hundred of them takes longer than a request. */
-struct http_pool *http_pool_new(SSL_CTX *tls, unsigned max, uint32_t connect_timeout_ms);
+/* ca_file: see http_tls.h; copied. Certificates are read when the first https server is asked: reading a
+ * hundred of them takes longer than a request. */
+struct http_pool *http_pool_new(const char *ca_file, unsigned max, uint32_t connect_timeout_ms);
 void http_pool_free(struct http_pool *p);
 
 /* A connection that was used before, or with fresh set a new one; to be given back by http_pool_put.

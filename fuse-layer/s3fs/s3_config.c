@@ -2,6 +2,7 @@
 #include "fuse-layer/s3fs/s3_config.h"
 
 #include <strings.h>
+#include <unistd.h>
 
 #include "common/mem.h"
 #include "common/str.h"
@@ -49,6 +50,15 @@ static int set_ca(struct s3_config *c, const char *value, struct err *err)
 {
     (void)err;
     replace(&c->ca_file, value);
+    return 0;
+}
+
+/* Set in many images, for other programs; some of them lack the file. */
+static int set_ca_if_there(struct s3_config *c, const char *value, struct err *err)
+{
+    (void)err;
+    if (!c->ca_file && access(value, R_OK) == 0)
+        replace(&c->ca_file, value);
     return 0;
 }
 
@@ -192,8 +202,8 @@ const struct s3_option s3_options[] = {
      "region; also that of the profile; else what the server says", set_region},
     {"RAC_S3_ADDRESSING",
      "auto, path or virtual: how a bucket stands in a URL; auto: virtual hosts at AWS only", set_addressing},
-    {"AWS_CA_BUNDLE,SSL_CERT_FILE", "file of CA certificates; else the image's own bundle, then RAC's",
-     set_ca},
+    {"AWS_CA_BUNDLE", "file of CA certificates", set_ca},
+    {"SSL_CERT_FILE", "the same, if it is there; else the image's own bundle, then RAC's", set_ca_if_there},
     {"FUSION_AWS_SERVER_SIDE_ENCRYPTION,RAC_S3_SSE",
      "encryption of what is written: AES256, aws:kms, aws:kms:dsse", set_sse},
     {"FUSION_AWS_SSEKMS_KEY_ID,RAC_S3_SSE_KMS_KEY_ID", "KMS key for it", set_kms_key},

@@ -265,8 +265,8 @@ static int ask_complete(struct s3_upload *u, struct slice list, struct cancel *c
     return 0;
 }
 
-/* Servers that are not AWS may know If-None-Match for a PUT and pass it over here (Ceph's gateway 16 does). A look
- * beforehand leaves a moment where another's object is lost, instead of all the time since the open. */
+/* Servers that are not AWS may know If-None-Match for a PUT and pass it over here (Ceph's gateway 16 does). A
+ * look beforehand leaves a moment where another's object is lost, instead of all the time since the open. */
 static int check_new(struct s3_upload *u, struct cancel *cancel, struct err *err)
 {
     struct s3_object o;
@@ -274,7 +274,8 @@ static int check_new(struct s3_upload *u, struct cancel *cancel, struct err *err
     if (!u->if_none_match || !u->s3->config.endpoint)
         return 0;
     if (s3_head(u->s3, u->bucket, u->key, cancel, &o, NULL, &mine) == 0)
-        return err_set(err, ERR_EXISTS, "POST s3://%s/%.200s: there is an object meanwhile", u->bucket, u->key);
+        return err_set(err, ERR_EXISTS, "POST s3://%s/%.200s: there is an object meanwhile", u->bucket,
+                       u->key);
     if (mine.code == ERR_NOT_FOUND)
         return 0;
     if (err)
