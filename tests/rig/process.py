@@ -127,14 +127,15 @@ def wait_for(condition, timeout=20, what="condition", step=0.02):
 class Daemon:
     """A program in the background: its log goes to a file, its death with the test process is arranged for."""
 
-    def __init__(self, scratch, name, args, env=None, cwd=None):
+    def __init__(self, scratch, name, args, env=None, cwd=None, pass_fds=()):
         self.name = name
         self.folder = scratch.folder(name)
         self.log_path = os.path.join(self.folder, "log")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", "--", *[str(a) for a in args]], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env=scratch.environment(env), cwd=cwd, start_new_session=True)
+                stdout=log, stderr=log, env=scratch.environment(env), cwd=cwd, start_new_session=True,
+                pass_fds=pass_fds)
 
     @property
     def pid(self):

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts of rac-fuse on a radosgw of the session. An operation on a mount that hangs would hang the test for ever, so a
+watchdog kills the driver then: what waits sees ENOTCONN, and the test fails."""
+import itertools
+import os
+import threading
+
+import pytest
+
+from rig import radosgw
+from rig.bucket import Bucket
+from rig.mount import Mount
+
+WATCHDOG_S = 240
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def gateway(scratch):
+    missing = radosgw.missing()
+    if missing:
+        pytest.skip(f"not installed: {' '.join(missing)}")
+    g = radosgw.Radosgw(scratch)
+    yield g
+    g.close()
+
+
+@pytest.fixture
+def bucket(gateway):
+    """One of the test's own. Nothing may be left of an upload that was begun."""
+    b = Bucket(gateway.environment(), f"bucket-{next(_numbers)}")
+    yield b
+    assert b.uploads() == []
+
+
+@pytest.fixture
+def mounts(scratch, request):
+    """mounts(environment, ...) is a Mount that is unmounted and checked at the end of the test."""
+    made = []
+
+    def start(environment, *args, **kwargs):
+        made.append(Mount(scratch, environment, *args, **kwargs))
+        assert made[-1].ready == b"1", made[-1].log()
+        return made[-1]
+
+    def hung():
+        for m in made:
+            m.kill()
+    limit = WATCHDOG_S * (10 if request.node.get_closest_marker("long") else 1)
+    watchdog = threading.Timer(limit, hung)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield start
+    finally:
+        watchdog.cancel()
+        problems = []
+        for m in made:
+            try:
+                if m.daemon.running():
+                    assert m.stop() == 0, m.log()
+            except AssertionError as e:
+                problems.append(str(e))
+        assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def mount(mounts, gateway, bucket):
+    """A mount with the test's bucket, whose files are below mount.path(bucket.name)."""
+    return mounts(gateway.environment(), buckets=[bucket.name])
+
+
+@pytest.fixture
+def here(mount, bucket):
+    """The bucket as a folder."""
+    return mount.path(bucket.name)
+
+
+@pytest.fixture
+def two(mounts, gateway, bucket):
+    """The bucket as a folder of two mounts."""
+    return [os.path.join(mounts(gateway.environment(), buckets=[bucket.name]).root, bucket.name) for _ in range(2)]
