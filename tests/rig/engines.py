@@ -74,6 +74,8 @@ class Docker(Engine):
 
     def close(self):
         self.daemon.stop(timeout=40)
+        # dockerd leaves this one after containers with --network host.
+        self.scratch.run("umount", "-q", os.path.join(os.path.dirname(self.socket), "x", "netns", "default"), check=False)
 
 
 class Podman(Engine):
