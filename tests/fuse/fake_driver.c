@@ -61,11 +61,27 @@ static void put(const char *path, const char *text)
     (void)close(fd);
 }
 
-/* The identity, written by a helper that stays outside. */
+/* The identity: of all, or of the one that a user may map. */
+static void put_maps(pid_t pid)
+{
+    static const char *const files[] = {"uid_map", "gid_map"};
+    const unsigned ids[] = {geteuid(), getegid()};
+    char path[64], map[64];
+    if (geteuid() != 0) {
+        (void)snprintf(path, sizeof path, "/proc/%d/setgroups", (int)pid);
+        put(path, "deny");
+    }
+    for (int i = 0; i < 2; ++i) {
+        (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, files[i]);
+        (void)snprintf(map, sizeof map, "%u %u 1", ids[i], ids[i]);
+        put(path, geteuid() == 0 ? "0 0 4294967295" : map);
+    }
+}
+
+/* Maps are written by a helper that stays outside. */
 static void own_namespace(void)
 {
     int go[2];
-    char path[64];
     if (pipe(go) < 0)
         _exit(97);
     pid_t self = getpid(), helper = fork();
@@ -73,10 +89,7 @@ static void own_namespace(void)
         char byte;
         (void)close(go[1]);
         (void)!read(go[0], &byte, 1);
-        (void)snprintf(path, sizeof path, "/proc/%d/uid_map", (int)self);
-        put(path, "0 0 4294967295");
-        (void)snprintf(path, sizeof path, "/proc/%d/gid_map", (int)self);
-        put(path, "0 0 4294967295");
+        put_maps(self);
         _exit(0);
     }
     (void)close(go[0]);

@@ -67,6 +67,14 @@ def test_podman_needs_the_device_only(podman, shop, s3, bucket):
     assert (done.returncode, done.stdout) == (0, "hello\n"), done
 
 
+def test_podman_needs_the_device_only_for_a_user_too(podman, shop, s3, bucket):
+    """The mount is made in a user namespace as root, and the command becomes its user in there."""
+    runner = Runner(podman, shop, network="host")
+    done = runner.run("worker-drop", "sh", "-c", f"id -u; echo text > /fusion/s3/{bucket.name}/f", options=[*s3, *DEVICE])
+    assert (done.returncode, done.stdout) == (0, "1234\n"), done
+    assert bucket.get("f") == b"text\n"
+
+
 def test_docker_without_the_capability_says_so(docker, shop, s3):
     done = Runner(docker, shop, network="host").run("busybox", "true", options=[*s3, *DEVICE])
     assert done.returncode == 1 and "--cap-add SYS_ADMIN" in done.stderr, done

@@ -218,6 +218,23 @@ def test_who_enters_the_container_later_sees_that_mount(box):
     assert "fake on /fusion/s3" in done.stdout
 
 
+def test_a_user_who_is_not_root_in_that_namespace(box):
+    user = {"before": ["/bin/odd", "user"], "fuse_mode": "666", "folder": "/srv",
+            "env": {**BUCKETS, "FAKE_DRIVER": "mount elsewhere"}}
+    box.file("/fake.log", "", 0o666)
+    direct, ours = box.probe(init=False, **user), box.probe(**user)
+    for what in ("uid", "gid", "groups", "cwd", "CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb", "umask", "env"):
+        assert ours[what] == direct[what], what
+    done = box.run("/bin/sh", "-c", "mount; echo x > /fusion/s3/f && ls -ln /fusion/s3", **user)
+    assert done.returncode == 0 and "fake on /fusion/s3" in done.stdout and "1234     1235" in done.stdout, done
+
+
+def test_a_device_that_is_for_root_only(box):
+    done = box.run("/bin/touch", "/tmp/ran", env=BUCKETS, before=["/bin/odd", "user"], fuse_mode="600")
+    assert done.returncode == 1 and "user 1234 may not open /dev/fuse" in done.stderr
+    assert "chmod 666 /dev/fuse" in done.stderr and "root-then-drop" in done.stderr
+
+
 @pytest.mark.parametrize("mode", ["required", None, "optional"])
 @pytest.mark.parametrize("what,says", [
     ("fuse", "--device /dev/fuse"), ("driver", "/.rac/bin/rac-fuse"), ("folder", "/fusion/s3"), ("fail=3", "exit code 3"),

@@ -35,6 +35,11 @@ for node in null zero tty fuse; do
     touch dev/$node
     mount --bind /dev/$node dev/$node
 done
+if [ -n "$RAC_BOX_FUSE_MODE" ] && [ -e dev/fuse ]; then
+    umount dev/fuse
+    rm dev/fuse
+    mknod -m "$RAC_BOX_FUSE_MODE" dev/fuse c 10 229
+fi
 mkdir -p old
 pivot_root . old
 umount -l /old
@@ -123,7 +128,7 @@ class Box:
         except FileNotFoundError:
             return []
 
-    def start(self, *command, env=None, init=True, pid=1, without=(), folder="/", before=(), **popen):
+    def start(self, *command, env=None, init=True, pid=1, without=(), fuse_mode="", folder="/", before=(), **popen):
         """Starts it and returns the Popen. pid: 1, 2 (below a shell), "lingers" (and that shell stays). before: words
         in front of it all, as "/bin/odd", "state"."""
         variables = {"PATH": PATH, **(env or {})}
@@ -131,7 +136,8 @@ class Box:
                  str(pid), *before, "/bin/busybox", "env", "-i",
                  *[f"{k}={v}" for k, v in variables.items() if v is not None],
                  *(["/.rac/bin/rac-init"] if init else []), *command]
-        outside = self.scratch.environment({"RAC_BOX_WITHOUT": " ".join(without), "RAC_BOX_FOLDER": folder})
+        outside = self.scratch.environment({"RAC_BOX_WITHOUT": " ".join(without), "RAC_BOX_FOLDER": folder,
+                                             "RAC_BOX_FUSE_MODE": fuse_mode})
         popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
         self.process = subprocess.Popen(words, env=outside, **popen)  # pylint: disable=consider-using-with
         return self.process
