@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuse-layer/s3fs/http.h"
 
-#include <errno.h>
-#include <unistd.h>
-
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/mem.h"
@@ -18,12 +15,8 @@ struct http {
     uint32_t answer_timeout_ms, stall_timeout_ms;
 };
 
-struct http *http_new(const struct http_config *config, struct err *err)
+struct http *http_new(const struct http_config *config)
 {
-    if (config->ca_file && access(config->ca_file, R_OK) < 0) {
-        (void)err_set_errno(err, ERR_IO, errno, "CA certificates: %s", config->ca_file);
-        return NULL;
-    }
     struct http *h = mem_new(struct http);
     h->pool = http_pool_new(config->ca_file, config->connections_max, config->connect_timeout_ms);
     h->answer_timeout_ms = config->answer_timeout_ms;

@@ -19,14 +19,14 @@
 #include "fuse-layer/s3fs/url.h"
 
 struct http_config {
-    const char *ca_file; /* see http_tls.h; must be readable, is read when it is needed */
+    const char *ca_file; /* see http_tls.h; read when the first https server is asked */
     unsigned connections_max;
     uint32_t connect_timeout_ms, answer_timeout_ms, stall_timeout_ms; /* see s3_config.h */
 };
 
 struct http;
-struct http *http_new(const struct http_config *config, struct err *err);
-void http_free(struct http *h); /* no call may be running; NULL is fine */
+struct http *http_new(const struct http_config *config); /* the config is copied */
+void http_free(struct http *h);                          /* no call may be running; NULL is fine */
 
 #define HTTP_TEXT_MAX     ((size_t)16 << 20)  /* a list of 1,000 keys of 1,024 bytes, escaped twice */
 #define HTTP_EXPECT_BYTES ((uint64_t)1 << 20) /* longer bodies wait for 100 Continue (for a second) */
@@ -56,8 +56,8 @@ struct http_answer {
     bool reused; /* on a connection that had served before: it may just have been closed */
 };
 
-/* 0 with any status; -1 with ERR_IO, ERR_TIMEOUT, ERR_CANCELLED or (certificate, name) ERR_INVALID if there
- * is no complete answer. *ret is zeroed first; http_answer_free in every case. */
+/* 0 with any status; -1 with ERR_IO, ERR_TIMEOUT, ERR_CANCELLED or (certificate, CA file, name) ERR_INVALID
+ * if there is no complete answer. *ret is zeroed first; http_answer_free in every case. */
 int http_call(struct http *h, const struct http_request *request, struct http_answer *ret, struct err *err);
 void http_answer_free(struct http_answer *a);
 #define cleanup_http_answer RAC_CLEANUP(http_answer_free)

@@ -80,7 +80,8 @@ static int load_bundle(SSL_CTX *ctx, const char *ca_file, struct err *err)
 {
     if (ca_file) {
         if (SSL_CTX_load_verify_file(ctx, ca_file) != 1)
-            return err_set(err, ERR_IO, "%s: no CA certificates can be read from it: %s", ca_file, reason());
+            return err_set(err, ERR_INVALID, "%s: no CA certificates can be read from it: %s", ca_file,
+                           reason());
         return 0;
     }
     for (size_t i = 0; i < sizeof bundles / sizeof bundles[0]; ++i) {

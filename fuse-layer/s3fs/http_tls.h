@@ -8,7 +8,7 @@
 #include "fuse-layer/s3fs/url.h"
 
 /* TLS 1.2 and up; certificates are checked against ca_file (PEM), or, if NULL, against the first bundle
- * found: the image's own, then ours at /.rac/etc/ca-certificates.crt. ERR_IO if ca_file cannot be read;
+ * found: the image's own, then ours at /.rac/etc/ca-certificates.crt. ERR_INVALID if ca_file cannot be read;
  * without any bundle https servers are refused, with a message that says so. Reads no configuration file of
  * OpenSSL: the image's is not for us. */
 SSL_CTX *http_tls_context(const char *ca_file, struct err *err);

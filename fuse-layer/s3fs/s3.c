@@ -31,7 +31,7 @@ struct s3 *s3_new(const struct s3_config *config, struct err *err)
                                .answer_timeout_ms = config->answer_timeout_ms,
                                .stall_timeout_ms = config->stall_timeout_ms};
     s3->places = s3_places_new(config, err);
-    s3->http = s3->places ? http_new(&http, err) : NULL;
+    s3->http = s3->places ? http_new(&http) : NULL;
     if (!s3->http || (config->tags && s3_tags_parse(config->tags, &s3->tags, err) < 0)) {
         s3_free(s3);
         return NULL;

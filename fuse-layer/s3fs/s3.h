@@ -69,8 +69,8 @@ struct s3_put_options {
     const struct s3_meta *meta; /* NULL: none; its content_type is used if the one above is NULL */
 };
 
-/* The config is copied. ERR_INVALID for an endpoint that is no URL, ERR_IO for a CA bundle that cannot be
- * read. Nothing is asked from the network. */
+/* The config is copied. ERR_INVALID for an endpoint that is no URL. Nothing is asked from the network, and no
+ * CA bundle is read before the first https server is asked: one that cannot be read is ERR_INVALID then. */
 struct s3 *s3_new(const struct s3_config *config, struct err *err);
 void s3_free(struct s3 *s3); /* no call may be running; NULL is fine */
 

@@ -353,4 +353,9 @@ def test_tls_of_a_stranger(scratch, tls, s3):
     done = Tool(scratch, tls.environment())("get", "data", "x", 0, 1)
     assert done.code == errno.EINVAL and "certificate" in done.err and not tls.seen
     done = Tool(scratch, tls.environment(AWS_CA_BUNDLE="/nonexistent.pem"))("get", "data", "x", 0, 1)
-    assert done.code == errno.EIO and "/nonexistent.pem" in done.err
+    assert done.code == errno.EINVAL and "/nonexistent.pem" in done.err and not tls.seen
+
+
+def test_certificates_are_for_tls_alone(s3, tool):
+    s3.put("x", b"1")
+    assert tool.ok("get", "data", "x", 0, 1, AWS_CA_BUNDLE="/nonexistent.pem").out == b"1"

@@ -166,7 +166,7 @@ static void world_begin(struct world *w, const struct served *table)
                                  .connect_timeout_ms = 2000,
                                  .answer_timeout_ms = 2000,
                                  .stall_timeout_ms = 2000};
-    w->http = http_new(&config, NULL);
+    w->http = http_new(&config);
     w->chain = credentials_chain_new(w->http, "eu-west-1");
 }
 
