@@ -128,6 +128,8 @@ int s3_delete_many(struct s3 *s3, const char *bucket, const char *const *keys, s
  */
 struct s3_upload;
 
+/* Once it is sent, cancel waits for the answer (15 s at most): only it tells what to abort. Where an answer
+ * was lost, what it may have left at the server is looked for and aborted. */
 int s3_upload_begin(struct s3 *s3, const char *bucket, const char *key, const struct s3_put_options *options,
                     struct cancel *cancel, struct s3_upload **ret_upload, struct err *err);
 /* number: 1 to S3_PARTS_MAX. The memory must not change meanwhile. */
