@@ -6,11 +6,11 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/str.h"
 
 struct process {
     pid_t pid, parent;
@@ -25,6 +25,13 @@ static void close_dir(DIR **dir)
         (void)closedir(*dir);
 }
 
+/* 0 for what is no number. */
+static pid_t read_pid(struct slice text)
+{
+    uint64_t value;
+    return slice_to_u64(text, INT32_MAX, &value) ? (pid_t)value : 0;
+}
+
 /* Is this the /proc of our PID namespace: else its numbers would name others. */
 static bool proc_is_ours(void)
 {
@@ -32,14 +39,15 @@ static bool proc_is_ours(void)
     ssize_t n = readlink("/proc/self", self, sizeof self - 1);
     if (n <= 0)
         return false;
-    self[n] = '\0';
-    return atoi(self) == getpid();
+    return read_pid((struct slice){self, (size_t)n}) == getpid();
 }
 
 /* proc(5): pid (name) state parent ...; the name may hold anything. */
 static bool read_process(pid_t pid, struct process *ret)
 {
     char path[64], text[512];
+    if (pid == 0)
+        return false;
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -47,11 +55,12 @@ static bool read_process(pid_t pid, struct process *ret)
         return false;
     text[n] = '\0';
     const char *behind = strrchr(text, ')');
-    int parent;
-    if (!behind || sscanf(behind + 1, " %c %d", &ret->state, &parent) != 2)
+    if (!behind || behind[1] != ' ' || !behind[2] || behind[3] != ' ')
         return false;
+    struct slice rest = slice_of(behind + 4);
+    ret->state = behind[2];
+    ret->parent = read_pid(slice_cut(&rest, ' '));
     ret->pid = pid;
-    ret->parent = parent;
     return true;
 }
 
@@ -60,7 +69,7 @@ static size_t read_all(void)
     RAC_CLEANUP(close_dir) DIR *dir = proc_is_ours() ? opendir("/proc") : NULL;
     size_t n = 0;
     for (struct dirent *d; dir && n < ORPHANS_SEEN_MAX && (d = readdir(dir));)
-        if (d->d_name[0] >= '1' && d->d_name[0] <= '9' && read_process(atoi(d->d_name), &seen[n]))
+        if (read_process(read_pid(slice_of(d->d_name)), &seen[n]))
             ++n;
     return n;
 }

@@ -136,13 +136,14 @@ int user_parse(const char *text, struct slice passwd, struct slice group, struct
     if ((!who.len && !rest.len) || memchr(text, '\n', strlen(text)) ||
         (rest.p && memchr(rest.p, ':', rest.len)))
         return err_set(err, ERR_INVALID, "RAC_USER is '%.100s': name|uid[:group|gid]", text);
+    const bool has_group = rest.p && rest.len;
     /* ":group" is root with a group, as the engines have it. */
     if (find_user(who.len ? who : SLICE_LIT("0"), passwd, &u, &name, err) < 0)
         return -1;
-    if (rest.len && find_group(rest, group, &u, err) < 0)
+    if (has_group && find_group(rest, group, &u, err) < 0)
         return -1;
     (void)add_group(&u, u.gid);
-    if (!rest.len && add_memberships(name, group, &u, err) < 0)
+    if (!has_group && add_memberships(name, group, &u, err) < 0)
         return -1;
     find_root_home(passwd, &u);
     *ret = u;

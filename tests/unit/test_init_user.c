@@ -16,13 +16,13 @@ static const char passwd_text[] = "# a comment\n"
                                   "root:x:0:0:root:/root:/bin/sh\n"
                                   "broken\n"
                                   "nogid:x:5\n"
-                                  "worker:x:1000:1001:A. Worker,,:/home/worker:/bin/sh\n"
-                                  "again:x:1000:1002::/home/again:/bin/sh\n"
-                                  "2000:x:3000:3001::/home/digits:/bin/sh\n"
+                                  "worker:x:1000:1001:A. Worker,,:/h/worker:/bin/sh\n"
+                                  "again:x:1000:1002::/h/again:/bin/sh\n"
+                                  "2000:x:3000:3001::/h/digits:/bin/sh\n"
                                   "homeless:x:1500:1500:::\n"
                                   "huge:x:4294967295:1::/:/bin/sh\n"
                                   "  spaced:x:1600:1600::/s:/bin/sh \n"
-                                  "last:x:1700:1700::/home/last:/bin/sh"; /* no newline */
+                                  "last:x:1700:1700::/h/last:/bin/sh"; /* no newline */
 static const char group_text[] = "root:x:0:root\n"
                                  "workers:x:1001:\n"
                                  "docker:x:900:other,worker\n"
@@ -54,23 +54,23 @@ static const char *told(const char *text)
 static void as_the_engines_have_it(void **state)
 {
     (void)state;
-    assert_string_equal(told("worker"), "1000:1001 /home/worker 1001 900 44");
-    assert_string_equal(told("1000"), "1000:1001 /home/worker 1001 900 44");
-    assert_string_equal(told("again"), "1000:1002 /home/again 1002");
-    assert_string_equal(told("worker:docker"), "1000:900 /home/worker 900");
-    assert_string_equal(told("worker:12345"), "1000:12345 /home/worker 12345");
-    assert_string_equal(told("worker:"), "1000:1001 /home/worker 1001 900 44");
+    assert_string_equal(told("worker"), "1000:1001 /h/worker 1001 900 44");
+    assert_string_equal(told("1000"), "1000:1001 /h/worker 1001 900 44");
+    assert_string_equal(told("again"), "1000:1002 /h/again 1002");
+    assert_string_equal(told("worker:docker"), "1000:900 /h/worker 900");
+    assert_string_equal(told("worker:12345"), "1000:12345 /h/worker 12345");
+    assert_string_equal(told("worker:"), "1000:1001 /h/worker 1001 900 44");
     assert_string_equal(told("4242"), "4242:0 / 0");
     assert_string_equal(told("4242:docker"), "4242:900 / 900");
     assert_string_equal(told("0"), "0:0 /root 0");
     assert_string_equal(told(":docker"), "0:900 /root 900");
     assert_string_equal(told("2147483647:2147483647"), "2147483647:2147483647 / 2147483647");
     /* Digits that are a name, too. */
-    assert_string_equal(told("2000"), "3000:3001 /home/digits 3001 901");
-    assert_string_equal(told("worker:77"), "1000:1234 /home/worker 1234");
+    assert_string_equal(told("2000"), "3000:3001 /h/digits 3001 901");
+    assert_string_equal(told("worker:77"), "1000:1234 /h/worker 1234");
     assert_string_equal(told("homeless"), "1500:1500 / 1500");
     assert_string_equal(told("spaced"), "1600:1600 /s 1600");
-    assert_string_equal(told("last"), "1700:1700 /home/last 1700");
+    assert_string_equal(told("last"), "1700:1700 /h/last 1700");
 }
 
 static void what_is_not_there(void **state)
