@@ -100,7 +100,8 @@ def test_a_command_ended_by_a_signal_is_128_and_the_signal(box, number):
 @pytest.mark.parametrize("command,code,says", [
     ("nothing-here", 127, "not found in PATH"), ("/nothing/here", 127, "No such file"), ("", 127, "not found"),
     ("/etc", 126, "Is a directory"), ("/etc/passwd", 126, "Permission denied"), ("passwd", 127, "not found in PATH"),
-    ("/etc/passwd/x", 126, "Not a directory"), ("/no-shebang", 126, "without #!"), ("/no-interpreter", 127, "asks for"),
+    ("/etc/passwd/x", 126, "Not a directory"), ("/no-shebang", 126, "without #!"),
+    ("/no-interpreter", 127, "asks for"),
     ("other-processor", 126, "another processor")])
 def test_a_command_that_cannot_be(box, env, command, code, says):
     box.file("/no-shebang", "echo hello\n", 0o755)
@@ -247,7 +248,7 @@ def test_without_a_mount(box, mode, what, says):
         os.rmdir(os.path.join(box.root, "fusion/s3"))
     began = time.monotonic()
     done = box.run("/bin/probe", env=env, without=["fuse"] if what == "fuse" else [])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 8
     assert says in done.stderr, done
     if mode == "optional":
         assert done.returncode == 0 and json.loads(done.stdout)["pid"] == 1
@@ -285,7 +286,7 @@ def test_a_driver_that_does_not_end_is_killed_in_time(box):
     began = time.monotonic()
     done = box.run("/bin/true", env={**BUCKETS, "FAKE_DRIVER": "deaf", "RAC_FLUSH_TIMEOUT": "200ms"})
     assert done.returncode == 174 and "RAC_FLUSH_TIMEOUT" in done.stderr
-    assert 1 < time.monotonic() - began < 4
+    assert 1 < time.monotonic() - began < 10
 
 
 def test_the_flush_is_waited_for(box):
@@ -336,7 +337,7 @@ def test_told_to_end_while_the_mount_is_waited_for(box, number):
     box.wait_log("fd 2")
     began = time.monotonic()
     box.signal(number)
-    assert box.process.wait(10) == 128 + number and time.monotonic() - began < 3
+    assert box.process.wait(10) == 128 + number and time.monotonic() - began < 8
     assert not os.path.exists(os.path.join(box.root, "ran"))
 
 
@@ -366,14 +367,14 @@ def test_what_the_command_left_gets_a_sigterm_before_the_driver(box):
              "while [ ! -e /up ]; do usleep 5000; done; exit 4"
     began = time.monotonic()
     assert box.run("/bin/sh", "-c", script, env=MOUNTED).returncode == 4
-    assert box.log()[-3:] == ["orphan ended", "signal 15", "flushed"] and time.monotonic() - began < 3
+    assert box.log()[-3:] == ["orphan ended", "signal 15", "flushed"] and time.monotonic() - began < 8
 
 
 def test_what_does_not_end_is_killed_after_a_grace(box):
     script = "sh -c 'trap : TERM; touch /up; while :; do sleep 1; done' & while [ ! -e /up ]; do usleep 5000; done; exit 4"
     began = time.monotonic()
     assert box.run("/bin/sh", "-c", script, env=MOUNTED).returncode == 4
-    assert 2 <= time.monotonic() - began < 5 and box.log()[-1] == "flushed"
+    assert 2 <= time.monotonic() - began < 10 and box.log()[-1] == "flushed"
 
 
 @pytest.mark.parametrize("group", ["kill -TERM 0", "kill -TERM -1"])
