@@ -56,6 +56,7 @@ void fill_unref(struct fill *f)
     if (f->fd >= 0)
         (void)close(f->fd);
     fill_window_close(&f->window);
+    free(f->gather);
     repo_unref(f->repo);
     pthread_mutex_destroy(&f->lock);
     free(f);

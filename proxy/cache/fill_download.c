@@ -15,7 +15,6 @@
 #define PROGRESS_MIN ((uint64_t)1 << 20) /* a try that brought this much does not count as a failed one */
 
 #define RETRY_AFTER_MAX_S UINT64_C(15)
-#define WINDOW_LOW        ((size_t)256 << 10) /* with less room than this in the window the download pauses */
 
 static const uint32_t pauses_ms[FILL_RETRIES] = {100, 400, 1000, 2500, 5000};
 
@@ -34,6 +33,7 @@ static void fail(struct fill *f, const struct err *err, bool keep_bytes)
 {
     const struct cache_env *env = f->table->env;
     f->fetch = NULL;
+    f->gathered = 0;
     pthread_mutex_lock(&f->lock);
     f->phase = PHASE_FAILED;
     f->err = *err;
@@ -240,128 +240,33 @@ static bool on_head(void *arg, const struct fetch_head *h)
 
 /* ---- the body ---- */
 
+/* Once per turn of the loop in which bytes came: they go to the file together, and readers get word. */
 static void notify(void *arg)
 {
     struct fill *f = arg;
-    pthread_mutex_lock(&f->lock);
-    f->notify_posted = false;
-    fill_wake(f);
-    pthread_mutex_unlock(&f->lock);
-    fill_unref(f);
-}
-
-/* After bytes came: how far readers may go, and word to them, once per turn of the loop. */
-static void advance(struct fill *f)
-{
-    pthread_mutex_lock(&f->lock);
-    f->available = readable(f);
-    bool post = f->readers && !f->notify_posted;
-    f->notify_posted |= post;
-    pthread_mutex_unlock(&f->lock);
-    if (post) {
-        fill_ref(f);
-        loop_post(f->loop, notify, f);
-    }
-}
-
-/* Returns the bytes written at f->written + done so far; fewer than len: *err says why. */
-static size_t write_file(struct fill *f, const char *p, size_t len, struct err *err)
-{
-    size_t done = 0;
-    err->code = ERR_NONE;
-    while (done < len) {
-        ssize_t n = pwrite(f->partial->fd, p + done, len - done, (off_t)(f->written + done));
-        if (n > 0) {
-            done += (size_t)n;
-        } else if (n == 0 || errno != EINTR) {
-            (void)err_set_errno(err, ERR_IO, n < 0 ? errno : ENOSPC, "cannot write %s", f->what);
-            break;
-        }
-    }
-    return done;
-}
-
-/* Under f->lock. The window's bytes to the file, now that there is room; false if there is none after all. */
-static bool window_to_file(struct fill *f)
-{
-    char *copy = mem_alloc(FILL_WINDOW_MAX);
-    size_t len = fill_window_get(&f->window, f->window.begin, UINT64_MAX, copy, FILL_WINDOW_MAX);
-    uint64_t end = f->written;
     struct err err;
-    f->written = f->window.begin;
-    bool all = write_file(f, copy, len, &err) == len;
-    f->written = end;
-    free(copy);
-    if (all)
-        fill_window_close(&f->window);
-    return all;
-}
-
-static void on_room(void *arg, const struct err *err)
-{
-    struct fill *f = arg;
-    pthread_mutex_lock(&f->lock);
-    f->making_room = false;
-    bool on_disk = f->partial && !err && window_to_file(f);
-    f->paused = false;
-    pthread_mutex_unlock(&f->lock);
-    if (!on_disk)
-        log_warn("no room on disk: streaming through memory, the blob will not be kept", F_S("blob", f->what),
-                 F_S("error", err ? err->msg : NULL));
-    if (!abandon_unread(f) && f->fetch)
-        fetch_resume(f->fetch);
+    f->notify_posted = false;
+    if (f->partial && fill_flush(f, &err) < 0) {
+        if (f->fetch)
+            fetch_cancel(steal_ptr(&f->fetch));
+        loop_timer_cancel(f->loop, &f->retry);
+        fail(f, &err, false);
+    } else if (f->partial) {
+        pthread_mutex_lock(&f->lock);
+        f->available = readable(f);
+        fill_wake(f);
+        pthread_mutex_unlock(&f->lock);
+    }
     fill_unref(f);
 }
 
-/* The disk took `done` of the bytes at p: the rest goes through the window. */
-static void open_window(struct fill *f, uint64_t at)
+static void post_notify(struct fill *f)
 {
-    const struct cache_env *env = f->table->env;
-    pthread_mutex_lock(&f->lock);
-    fill_window_open(&f->window, at);
-    bool ask_room = !f->room_asked;
-    f->room_asked = true;
-    f->making_room = f->paused = ask_room;
-    pthread_mutex_unlock(&f->lock);
-    if (!ask_room)
+    if (f->notify_posted)
         return;
+    f->notify_posted = true;
     fill_ref(f);
-    fetch_pause(f->fetch);
-    env->store->ops->make_room(env->store, f->loop, f->size_known ? f->size - at : PROGRESS_MIN, on_room, f);
-}
-
-static int put_window(struct fill *f, const char *p, size_t len, struct err *err)
-{
-    pthread_mutex_lock(&f->lock);
-    bool all = fill_window_put(&f->window, p, len) == len;
-    bool pause = fill_window_room(&f->window) < WINDOW_LOW && !f->paused;
-    bool unread = !f->readers && !f->making_room;
-    f->paused |= pause;
-    pthread_mutex_unlock(&f->lock);
-    if (!all)
-        return err_set(err, ERR_INTERNAL, "window overrun: %s", f->what);
-    if (unread)
-        return err_set(err, ERR_NO_SPACE, "no room on disk to keep %s, which nobody reads", f->what);
-    if (pause && !f->size_known) /* readers get nothing before the size is known: it would never drain */
-        return err_set(err, ERR_NO_SPACE, "no room on disk for %s, and %s does not say how long it is",
-                       f->what, f->repo->upstream->name);
-    if (pause)
-        fetch_pause(f->fetch);
-    return 0;
-}
-
-static int take(struct fill *f, const char *p, size_t len, struct err *err)
-{
-    size_t done = 0;
-    if (!fill_window_in_use(&f->window)) {
-        done = write_file(f, p, len, err);
-        if (done == len)
-            return 0;
-        if (err->code != ERR_NO_SPACE)
-            return -1;
-        open_window(f, f->written + done);
-    }
-    return put_window(f, p + done, len - done, err);
+    loop_post(f->loop, notify, f);
 }
 
 static bool on_data(void *arg, const void *p, size_t len)
@@ -374,20 +279,19 @@ static bool on_data(void *arg, const void *p, size_t len)
     len -= skipped;
     if (len == 0)
         return true;
-    if (f->size_known && len > f->size - f->written) {
+    if (f->size_known && len > f->size - fill_received(f)) {
         (void)err_set(&err, ERR_UPSTREAM, "%s sent more than the %llu bytes of %s", f->repo->upstream->name,
                       (unsigned long long)f->size, f->what);
         fail(f, &err, false);
         return false;
     }
-    if (take(f, p, len, &err) < 0) {
+    hasher_update(f->partial->hash, p, len);
+    metric_add(f->table->bytes, len);
+    if (fill_gather(f, p, len, &err) < 0) {
         fail(f, &err, false);
         return false;
     }
-    hasher_update(f->partial->hash, p, len);
-    f->written += len;
-    metric_add(f->table->bytes, len);
-    advance(f);
+    post_notify(f);
     return true;
 }
 
@@ -396,7 +300,9 @@ static void on_done(void *arg, const struct err *err)
     struct fill *f = arg;
     struct err e;
     f->fetch = NULL;
-    if (err) {
+    if (fill_flush(f, &e) < 0) {
+        fail(f, &e, false);
+    } else if (err) {
         e = *err;
         (void)err_wrap(&e, "%s", f->what);
         broke(f, &e);
@@ -406,8 +312,18 @@ static void on_done(void *arg, const struct err *err)
                       f->what);
         broke(f, &e);
     } else {
-        finish(f);
+        f->all_received = true;
+        if (!f->making_room) /* else there may be a place for it in a moment */
+            finish(f);
     }
+}
+
+void fill_download_room(struct fill *f)
+{
+    if (f->all_received && f->partial)
+        finish(f);
+    else if (!abandon_unread(f) && f->fetch)
+        fetch_resume(f->fetch);
 }
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};

@@ -11,6 +11,8 @@
 #include "proxy/cache/fill.h"
 #include "proxy/cache/fill_window.h"
 
+#define FILL_GATHER ((size_t)256 << 10)
+
 struct fills {
     const struct cache_env *env;
     struct metric *in_flight, *bytes, *resumes, *joined, *ok, *failed, *not_kept;
@@ -46,6 +48,9 @@ struct fill {
     struct blob_partial *partial;
     struct fetch *fetch;
     struct loop_timer retry;
+    char *gather;    /* FILL_GATHER bytes, once there is a body */
+    size_t gathered; /* received and hashed, not written yet */
+    bool all_received;
     uint64_t written;  /* bytes in the file, or passed through the window, and hashed */
     uint64_t skip;     /* bytes still to be dropped: a 200 to our Range */
     uint64_t tried_at; /* written, when the last try began */
@@ -72,6 +77,15 @@ void fill_unref(struct fill *f);
 void fill_wake(struct fill *f);
 /* fill_download.c: begins on f->loop; the download has a reference of its own. */
 void fill_download_begin(struct fill *f);
+/* fill_write.c: takes received bytes, and writes what is gathered; -1: they have no place to go. */
+int fill_gather(struct fill *f, const char *p, size_t len, struct err *err);
+int fill_flush(struct fill *f, struct err *err);
+static inline uint64_t fill_received(const struct fill *f)
+{
+    return f->written + f->gathered;
+}
+/* fill_download.c: the store answered whether it has room; on the fill's loop. */
+void fill_download_room(struct fill *f);
 /* The window has room again. On any loop. */
 void fill_download_go_on(struct fill *f);
 /* Out of the table, so that the next to ask begins anew (or finds it in the store). */
