@@ -53,7 +53,7 @@ struct reader {
     uint64_t chunk_next;         /* length of the next chunk */
     bool streaming;              /* counted in d->streams */
     bool counted;                /* in inode->readers */
-    unsigned jobs, views; /* that use us: closing waits for them */
+    unsigned jobs, views;        /* that use us: closing waits for them */
 };
 
 static void chunk_unref(struct reader_chunk *c)
@@ -148,7 +148,7 @@ static void fill_window(struct reader *r)
     uint64_t share = memory_limit(r->d->memory) / 4 * 3 / atomic_load(&r->d->streams);
     if (r->window == 0) {
         r->window = r->chunk_next = WINDOW_FIRST;
-        r->window_end = r->expect;
+        r->window_end = r->head && r->head->len > r->expect ? r->head->len : r->expect;
     }
     if (!r->chunks && r->window_end < r->expect) /* there was no memory for a while */
         r->window_end = r->expect;
@@ -218,6 +218,7 @@ static enum gathered gather(struct reader *r, uint64_t offset, uint64_t end, str
                             struct reader_chunk **ret_failed)
 {
     struct reader_chunk *parts[4];
+    uint64_t begins[4];
     int len = 0;
     enum gathered worst = GATHERED;
     for (uint64_t at = offset; at < end;) {
@@ -230,6 +231,7 @@ static enum gathered gather(struct reader *r, uint64_t offset, uint64_t end, str
         }
         if (c->state == CHUNK_LOADING)
             worst = LOADING;
+        begins[len] = at;
         parts[len++] = c;
         at = c->offset + c->len;
     }
@@ -237,7 +239,7 @@ static enum gathered gather(struct reader *r, uint64_t offset, uint64_t end, str
         return worst;
     for (int i = 0; i < len; ++i) {
         struct reader_chunk *c = parts[i];
-        uint64_t from = offset > c->offset ? offset - c->offset : 0;
+        uint64_t from = begins[i] - c->offset;
         uint64_t to = end < c->offset + c->len ? end - c->offset : c->len;
         view->iov[i] = (struct iovec){c->data + from, (size_t)(to - from)};
         view->held[i] = c;
@@ -459,7 +461,8 @@ void reader_close(struct reader *r)
         return;
     pthread_mutex_lock(&r->lock);
     drop_window(r);
-    /* A read that was answered may still hold its view: the kernel does not wait for that to close the file. */
+    /* A read that was answered may still hold its view: the kernel does not wait for that to close the file.
+     */
     while (r->jobs || r->views)
         pthread_cond_wait(&r->changed, &r->lock);
     if (r->head)

@@ -10,7 +10,8 @@
 #include "fuse-layer/s3fs/posix.h"
 
 /* One UploadPartCopy: long enough to be few, short enough to run side by side. */
-#define COPY_MAX ((uint64_t)512 << 20)
+#define COPY_MAX      ((uint64_t)512 << 20)
+#define CARRY_WAIT_MS 60000
 
 static int path_of(struct writer *w, struct inode_path *ret, struct err *err)
 {
@@ -156,6 +157,35 @@ struct copy {
     struct inode_path path;
 };
 
+/* Through here instead of within S3. With the number of the first part the run's other numbers are ours, too.
+ */
+static int carry(const struct copy *c, struct err *err)
+{
+    struct driver *d = c->w->d;
+    const char *etag = c->w->base_etag[0] ? c->w->base_etag : NULL;
+    for (uint64_t done = 0; done < c->len;) {
+        size_t index = part_at(c->offset + done), got = 0;
+        size_t len = (size_t)(c->len - done < part_size(index) ? c->len - done : part_size(index));
+        void *block = memory_take(d->memory, len, CARRY_WAIT_MS);
+        if (!block)
+            return err_set(err, ERR_OVERLOADED, "no memory for a part within %d s (RAC_MEMORY)",
+                           CARRY_WAIT_MS / 1000);
+        int result = s3_get(d->s3, c->path.bucket, c->path.key, c->offset + done, len, etag, d->ending, block,
+                            &got, NULL, err);
+        if (result == 0 && got != len)
+            result =
+                err_set(err, ERR_STALE, "s3://%s/%s is shorter than it was", c->path.bucket, c->path.key);
+        struct iovec iov = {block, len};
+        if (result == 0)
+            result = s3_upload_part(c->w->upload, (unsigned)index + 1, &iov, 1, d->ending, err);
+        memory_give(d->memory, block, len);
+        if (result < 0)
+            return -1;
+        done += len;
+    }
+    return 0;
+}
+
 static void copy_run(struct pool_job *job)
 {
     struct copy *c = (struct copy *)job; /* the first member */
@@ -163,6 +193,10 @@ static void copy_run(struct pool_job *job)
     struct err err = {0};
     int result = s3_upload_copy_part(w->upload, c->number, c->path.bucket, c->path.key, c->offset, c->len,
                                      w->base_etag[0] ? w->base_etag : NULL, w->d->ending, &err);
+    /* Not every server can do that, and Ceph looks for another object if there is a '%' in the name. Whether
+     * the object is gone for good, reading it shows. */
+    if (result < 0 && (err.code == ERR_NOT_FOUND || err.code == ERR_STALE || err.code == ERR_UNSUPPORTED))
+        result = carry(c, &err);
     if (result < 0 && err.code == ERR_NOT_FOUND)
         err.code = ERR_STALE;
     pthread_mutex_lock(&w->lock);

@@ -2,6 +2,7 @@
 """Files of an S3 mount, compared with what S3 has, seen without the driver."""
 import errno
 import hashlib
+import mmap
 import os
 import random
 import stat
@@ -351,6 +352,46 @@ def test_read_only(mounts, gateway, bucket):
     assert read(f"{here}/f") == b"x"
     refused(errno.EROFS, write, f"{here}/g", b"x")
     refused(errno.EROFS, os.unlink, f"{here}/f")
+
+
+def in_order(size, rng):
+    at = 0
+    while at < size:
+        n = rng.choice([1, 4096, 94208, 200_000, MIB])
+        yield at, n
+        at += n
+
+
+def pieces_out_of_order(size, rng):
+    """As the kernel's read-ahead is served by several threads."""
+    offsets = list(range(0, size, 128 << 10))
+    for i in range(0, len(offsets), 4):
+        group = offsets[i:i + 4]
+        rng.shuffle(group)
+        for at in group:
+            yield at, 128 << 10
+
+
+PATTERNS = {
+    "in order": in_order,
+    "out of order": pieces_out_of_order,
+    "backwards": lambda size, rng: ((max(0, at), 300_000) for at in range(size - 1, -300_000, -300_000)),
+    "anywhere": lambda size, rng: ((rng.randrange(size), rng.choice([1, 4096, 256 << 10])) for _ in range(100)),
+    "with leaps": lambda size, rng: ((at + (at // MIB % 3) * 700_000, 100_000) for at in range(0, size, 100_000)),
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("size", [100, MIB + 1, 30 * MIB])
+def test_reading_in_any_order(here, bucket, pattern, size):
+    content = data(size)
+    bucket.put("f", content)
+    fd = os.open(f"{here}/f", os.O_RDONLY | os.O_DIRECT)
+    buffer = mmap.mmap(-1, MIB)
+    for at, n in PATTERNS[pattern](size, random.Random(pattern)):
+        got = os.preadv(fd, [memoryview(buffer)[:n]], at)
+        assert buffer[:got] == content[at:at + n], (at, n, got)
+    os.close(fd)
 
 
 # -- other clients ----------------------------------------------------------------------------------------
