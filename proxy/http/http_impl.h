@@ -36,7 +36,7 @@ enum {
     HTTP_TURN_BYTES = 4 << 20,      /* of a file, before others have their turn */
     HTTP_READ_AHEAD = 2 << 20,      /* of a file, asked of the kernel before it is needed */
     HTTP_PIECE_PLAIN = 4 << 20,     /* one write, as h2o gets it: over plaintext nothing is copied; … */
-    HTTP_PIECE_TLS = 256 << 10,     /* over TLS it is encrypted into memory whole; … */
+    HTTP_PIECE_TLS = 64 << 10,      /* over TLS it is encrypted into memory whole; … */
     HTTP_PIECE_HTTP2 = 64 << 10,    /* over HTTP/2 a piece is the unit of a reader's progress */
     HTTP_WHOLE_MAX = 64 << 10,      /* a larger body in memory is sent as a stream */
     HTTP_SWEEP_MS = 1000,           /* watch.c */
