@@ -6,6 +6,7 @@
  * capability
  */
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,6 +52,23 @@ static int set_caps(void)
     return 0;
 }
 
+static int set_inheritable(void)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &head, data) < 0)
+        return 1;
+    for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; ++i)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &head, data) < 0)
+        return 1;
+    for (int i = 0; i < 64; ++i)
+        if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1 &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0) < 0)
+            return 1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -62,6 +80,8 @@ int main(int argc, char **argv)
         (void)signal(SIGCHLD, SIG_IGN);
     if (strcmp(what, "caps") == 0 && set_caps())
         return fail("caps");
+    if (strcmp(what, "inh") == 0 && set_inheritable())
+        return fail("inh");
     if (strcmp(what, "user") == 0 && (setgroups(0, NULL) < 0 || setgid(1235) < 0 || setuid(1234) < 0))
         return fail("user");
     (void)execv(argv[2], argv + 2);

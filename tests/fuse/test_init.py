@@ -295,11 +295,15 @@ def test_the_flush_is_waited_for(box):
     assert time.monotonic() - began > 1.5 and box.log()[-1] == "flushed"
 
 
+def kill_driver(box):
+    found = subprocess.run(["pgrep", "-P", str(box.pid()), "rac-fuse"], stdout=subprocess.PIPE, text=True, check=True)
+    os.kill(int(found.stdout), signal.SIGKILL)
+
+
 def test_a_driver_that_is_killed(box):
     box.start("/bin/sh", "-c", "touch /up; while [ ! -e /go ]; do usleep 20000; done", env=MOUNTED)
     box.wait_file("/up")
-    children = subprocess.run(["pgrep", "-P", str(box.pid()), "rac-fuse"], stdout=subprocess.PIPE, text=True, check=True)
-    os.kill(int(children.stdout), signal.SIGKILL)
+    kill_driver(box)
     time.sleep(0.2)
     assert box.process.poll() is None, "the command goes on"
     box.file("/go", "")
@@ -319,6 +323,45 @@ def test_every_signal_reaches_the_command(box):
     for n in numbers:
         box.signal(n)
         wait_for(lambda n=n: str(n) in box.read("/got").split(), what=f"signal {n}")
+    box.file("/go", "")
+    assert box.process.wait(10) == 0
+
+
+def test_a_message_that_nobody_reads_is_no_signal_for_the_command(box):
+    script = "trap 'touch /hit' PIPE; touch /up; while [ ! -e /go ]; do usleep 5000; done; exit 3"
+    box.start("/bin/sh", "-c", script, env=MOUNTED)
+    box.wait_file("/up")
+    box.process.stderr.close()
+    box.process.stderr = None
+    kill_driver(box)
+    time.sleep(0.3)
+    box.file("/go", "")
+    assert box.process.wait(10) == 3 and not os.path.exists(os.path.join(box.root, "hit"))
+
+
+def test_what_the_command_closes_is_closed(box):
+    """Its peers see the end, though rac-init and the driver go on."""
+    fifos = [os.path.join(box.root, name) for name in ("out", "seven")]
+    for fifo in fifos:
+        os.mkfifo(fifo)
+    readers = [os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) for fifo in fifos]
+
+    def ended(fd):
+        try:
+            return os.read(fd, 1) == b""
+        except BlockingIOError:
+            return False  # somebody could still write
+    try:
+        command = "exec >&- 7>&-; touch /up; while [ ! -e /go ]; do usleep 5000; done"
+        box.start("/bin/sh", "-c", f"exec >/out 7>/seven; exec /.rac/bin/rac-init /bin/sh -c '{command}'", init=False,
+                  env=MOUNTED)
+        box.wait_file("/up")
+        for fd in readers:
+            wait_for(lambda fd=fd: ended(fd), timeout=5, what="the end of what the command closed")
+    finally:
+        for fd in readers:
+            os.close(fd)
+    assert box.process.poll() is None
     box.file("/go", "")
     assert box.process.wait(10) == 0
 
@@ -415,6 +458,15 @@ def test_rac_user(box, env, user, uid, gid, groups, home):
     if env:
         args = " ".join(line[4:] for line in box.log() if line.startswith("arg"))
         assert f"--uid {uid} --gid {gid}" in args
+
+
+def test_no_capability_stays_whichever_set_it_was_in(box):
+    """Becoming another user takes most of them; the inheritable ones would stay."""
+    direct = box.probe(init=False, before=["/bin/odd", "inh"])
+    ours = box.probe(env={"RAC_USER": "worker"}, before=["/bin/odd", "inh"])
+    assert int(direct["CapInh"], 16) and int(direct["CapAmb"], 16)
+    assert [int(ours[c], 16) for c in ("CapEff", "CapPrm", "CapInh", "CapAmb")] == [0, 0, 0, 0]
+    assert ours["CapBnd"] == direct["CapBnd"], "the container's own: see decision 7"
 
 
 def test_a_home_of_the_images_own_stays(box):

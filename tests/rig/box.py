@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -148,7 +149,7 @@ class Box:
         try:
             out, err = p.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            p.kill()
+            self.signal(signal.SIGKILL)  # --kill-child forgets a child that became another user
             out, err = p.communicate()
             raise AssertionError(f"{command} did not end within {timeout} s:\n{out!r}\n{err!r}") from None
         return subprocess.CompletedProcess(command, p.returncode, (out or b"").decode(errors="replace"),
@@ -180,7 +181,7 @@ class Box:
 
     def close(self):
         if self.process and self.process.poll() is None:
-            self.process.kill()
+            self.signal(signal.SIGKILL)
             self.process.wait(10)
         for stream in (self.process.stdout, self.process.stderr, self.process.stdin) if self.process else ():
             if stream:
