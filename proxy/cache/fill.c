@@ -272,6 +272,15 @@ const struct repo *fill_reader_repo(const struct fill_reader *r)
     return r->fill->repo;
 }
 
+bool fill_reader_is_question(struct fill_reader *r)
+{
+    struct fill *f = r->fill;
+    pthread_mutex_lock(&f->lock);
+    bool yes = f->phase == PHASE_ASKING || (f->phase == PHASE_OPENING && !f->may_read);
+    pthread_mutex_unlock(&f->lock);
+    return yes;
+}
+
 bool fill_reader_in_memory(struct fill_reader *r)
 {
     pthread_mutex_lock(&r->fill->lock);

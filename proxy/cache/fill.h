@@ -57,6 +57,9 @@ uint64_t fill_reader_size(struct fill_reader *r);           /* READY and COMPLET
 const struct err *fill_reader_error(struct fill_reader *r); /* FAILED */
 /* The repository that the fill asks, to tell whose refusal an error is; borrowed. */
 const struct repo *fill_reader_repo(const struct fill_reader *r);
+/* The upstream will still say whether that repository may have the blob: who joins it now learns that, too.
+ */
+bool fill_reader_is_question(struct fill_reader *r);
 
 /* Does it stream through memory (full disk)? Then fill_reader_next wants a buffer. */
 bool fill_reader_in_memory(struct fill_reader *r);

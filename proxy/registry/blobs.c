@@ -165,8 +165,10 @@ static void join_fill(struct ask *a)
     ++a->joins;
     a->reader =
         fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
-    /* Begun under another name: its upstream's yes is not ours. */
-    if (!a->linked && strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0) {
+    /* Begun under another name: its upstream's yes is not ours. Answered before: what allowed it may have
+     * been withdrawn since. */
+    if (!a->linked && (strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0 ||
+                       !fill_reader_is_question(a->reader))) {
         fill_leave(steal_ptr(&a->reader));
         ask_permission(a);
     }

@@ -2,10 +2,11 @@
 """Possession of bytes is not permission: a blob is served under a name only if that name refers to it."""
 import base64
 import concurrent.futures
+import threading
 
 import pytest
 
-from rig import images, proxy, upstream
+from rig import images, proxy, upstream, wire
 
 BASIC = "Basic " + base64.b64encode(b"tenant:" + proxy.secret("tenant-password-1").encode()).decode()
 proxy.secret(BASIC[6:])
@@ -111,6 +112,22 @@ def test_a_withdrawn_manifest_takes_its_blobs_with_it(make, up, private):
     up.rule("*", upstream.Answer(403))
     assert p.manifest("team/private", "1").status == 403
     assert p.blob("team/private", private.layers[0]).status in (403, 404)
+
+
+def test_a_withdrawn_manifest_takes_a_blob_with_it_that_is_still_coming_in(make, up, private):
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-missing", "0s"])
+    hold, path = threading.Event(), f"/v2/team/private/blobs/{private.layers[0]}"
+    up.rule("GET */blobs/*", lambda x: x.proper(hold=hold), times=1)
+    assert p.manifest("team/private", "1").status == 200
+    with wire.Raw(p.address) as first:
+        try:
+            first.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert first.read_head() == 200
+            up.rule("*", upstream.Answer(403))
+            assert p.manifest("team/private", "1").status == 403
+            assert p.get(path, timeout=5).status in (403, 404)
+        finally:
+            hold.set()
 
 
 def test_a_withdrawn_original_takes_what_was_made_of_it(make, up, layer):
