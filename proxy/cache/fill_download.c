@@ -353,12 +353,15 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
     }
     f->partial = p;
     f->written = p->have;
-    pthread_mutex_lock(&f->lock);
-    f->phase = PHASE_ASKING;
-    pthread_mutex_unlock(&f->lock);
     if (p->have > 0) {
         struct digest found = hasher_digest(p->hash);
-        if (digest_eq(&found, &f->digest)) { /* all there: the process ended before it was published */
+        bool is_whole = digest_eq(&found, &f->digest); /* the process ended before it was published */
+        if (is_whole && !f->may_read) { /* and no upstream would be asked whether it may be read */
+            if (!start_over(f, &e)) {
+                fail(f, &e, false);
+                return;
+            }
+        } else if (is_whole) {
             if (open_for_readers(f, &e) < 0)
                 fail(f, &e, true);
             else
@@ -370,6 +373,9 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
             return;
         }
     }
+    pthread_mutex_lock(&f->lock);
+    f->phase = PHASE_ASKING;
+    pthread_mutex_unlock(&f->lock);
     ask(f);
 }
 

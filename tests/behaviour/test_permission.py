@@ -54,6 +54,18 @@ def test_an_announced_manifest_is_not_readable_under_another_name(ix, up, layer)
     assert ix.blob("team/private", layer.gzip_digest).status == 200
 
 
+def test_nor_if_it_was_whole_when_the_process_died(px, up, private):
+    """All bytes are there, and not published: nobody was asked yet whether this name may have them."""
+    digest = private.layers[0]
+    px.stop()
+    with open(px.partial_file(digest), "wb") as f:
+        f.write(private.blobs[digest])
+    px.start()
+    assert px.blob("nobody/knows", digest).status == 404
+    px.manifest("team/private", "1")
+    assert px.blob("team/private", digest).digest == digest
+
+
 def test_it_is_readable_under_a_name_that_refers_to_it_with_no_second_download(filled, up, private):
     up.tag("team/copy", "7", private)
     assert filled.manifest("team/copy", "7").status == 200
