@@ -24,8 +24,8 @@ struct driver {
     struct pool *pool;
     struct spill *spill;
     struct fuse_session *session;
-    /* Inode numbers that programs see are ours plus this: in no other file system is that number likely, which
-     * makes a file known by its number alone (ops_file.c). */
+    /* Inode numbers that programs see are ours plus this: in no other file system is that number likely,
+     * which makes a file known by its number alone (ops_file.c). */
     uint64_t ino_base;
     int64_t started_ms;       /* wall clock: the time that folders show */
     struct cancel *ending;    /* fired when nothing may wait any longer */
