@@ -46,7 +46,7 @@ static void *worker(void *arg)
         struct writer *w = x->writers[x->next++];
         pthread_mutex_unlock(&x->lock);
         struct err err;
-        int result = writer_commit(w, &err);
+        int result = writer_told(w) ? 0 : writer_commit(w, &err);
         if (result < 0)
             log_error("file could not be stored", F_ERR(&err));
         writer_close(w);

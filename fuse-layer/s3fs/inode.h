@@ -69,6 +69,7 @@ struct inode {
     char cached_etag[S3_ETAG_MAX + 1]; /* version the kernel's pages are of; "": unknown */
     /* Files: counts local commits, so that handles follow what this mount itself wrote. */
     uint64_t commits;
+    bool unstored;         /* made here, and not in S3 yet: it may come to nothing */
     struct writer *writer; /* while there are open handles that write, and until all is stored */
     /* Folders. */
     struct inode *children; /* by name */

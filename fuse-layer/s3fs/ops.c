@@ -101,12 +101,16 @@ double ops_timeout(const struct driver *d, uint64_t fresh_us)
     return age < driver_ttl_us(d) ? (double)(driver_ttl_us(d) - age) / 1e6 : 0;
 }
 
+double ops_attr_timeout(const struct driver *d, const struct inode *inode)
+{
+    return inode->unstored ? 0 : ops_timeout(d, inode->writer ? clock_mono_us() : inode->fresh_us);
+}
+
 double ops_fill_entry(const struct driver *d, const struct inode *inode, struct fuse_entry_param *ret)
 {
     *ret = (struct fuse_entry_param){.ino = inode->id};
     ops_fill_stat(d, inode, &ret->attr);
-    ret->attr_timeout = ret->entry_timeout =
-        ops_timeout(d, inode->writer ? clock_mono_us() : inode->fresh_us);
+    ret->attr_timeout = ret->entry_timeout = ops_attr_timeout(d, inode);
     return ret->entry_timeout;
 }
 

@@ -34,8 +34,9 @@ void ops_end(fuse_req_t req, struct cancel *cancel);
 /* Locked. */
 void ops_fill_stat(const struct driver *d, const struct inode *inode, struct stat *ret);
 double ops_fill_entry(const struct driver *d, const struct inode *inode, struct fuse_entry_param *ret);
-/* Seconds that the kernel may believe what was true at fresh_us. */
+/* Seconds that the kernel may believe what was true at fresh_us, and the inode. */
 double ops_timeout(const struct driver *d, uint64_t fresh_us);
+double ops_attr_timeout(const struct driver *d, const struct inode *inode);
 /* Makes or finds the inode with one lookup more and answers with it. */
 void ops_reply_entry(fuse_req_t req, struct inode *parent, const char *name, const struct inode_attr *attr,
                      uint64_t fresh_us);

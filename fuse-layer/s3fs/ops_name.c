@@ -64,7 +64,7 @@ static void reply_attr(fuse_req_t req, struct inode *inode)
     struct stat st;
     inodes_lock(&d->inodes);
     ops_fill_stat(d, inode, &st);
-    double timeout = ops_timeout(d, inode->writer ? clock_mono_us() : inode->fresh_us);
+    double timeout = ops_attr_timeout(d, inode);
     inodes_unlock(&d->inodes);
     (void)fuse_reply_attr(req, &st, timeout);
 }

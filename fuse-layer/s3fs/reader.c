@@ -15,6 +15,7 @@
 #define MIB          ((uint64_t)1 << 20)
 #define BEHIND       (256 * KIB) /* kept, and tolerated, behind the reads */
 #define BEYOND       (512 * KIB) /* tolerated before them */
+#define STREAM_FROM  (384 * KIB)
 #define WINDOW_FIRST (1 * MIB + 128 * KIB)
 #define WINDOW_MAX   (24 * MIB)
 #define CHUNK_MIN    (256 * KIB)
@@ -48,7 +49,7 @@ struct reader {
     /* Its first bytes; all of a small object. */
     struct reader_chunk *head;
     struct reader_chunk *chunks; /* in the order of their offsets, without gaps */
-    uint64_t expect;             /* where the next read in order begins */
+    uint64_t run, expect;        /* where reads in order began, and where the next one is to begin */
     uint64_t window_end, window; /* how far we asked, how far ahead we want to be */
     uint64_t chunk_next;         /* length of the next chunk */
     bool streaming;              /* counted in d->streams */
@@ -152,6 +153,9 @@ static void fill_window(struct reader *r)
     }
     if (!r->chunks && r->window_end < r->expect) /* there was no memory for a while */
         r->window_end = r->expect;
+    /* More is asked for when half of it is used up, and twice as much then. */
+    if (r->window_end > r->expect + r->window / 2)
+        return;
     struct inode_path path;
     bool have_path = false;
     while (r->window_end < r->size && r->window_end < r->expect + r->window) {
@@ -177,11 +181,11 @@ static void fill_window(struct reader *r)
         ++r->jobs;
         r->window_end += len;
         r->chunk_next = r->chunk_next * 2 < MEMORY_BLOCK ? r->chunk_next * 2 : MEMORY_BLOCK;
-        r->window = r->window * 2 < WINDOW_MAX ? r->window * 2 : WINDOW_MAX;
-        if (r->window > share)
-            r->window = share > WINDOW_FIRST ? share : WINDOW_FIRST;
         pool_run(r->d->pool, &c->job);
     }
+    r->window = r->window * 2 < WINDOW_MAX ? r->window * 2 : WINDOW_MAX;
+    if (r->window > share)
+        r->window = share > WINDOW_FIRST ? share : WINDOW_FIRST;
 }
 
 /* With the lock: chunks that lie behind the reads are not needed any more. */
@@ -258,9 +262,11 @@ static bool note_read(struct reader *r, uint64_t offset, uint64_t end)
             r->expect = end;
     } else {
         drop_window(r);
+        r->run = offset;
         r->expect = end;
     }
-    return near;
+    /* The kernel makes two or three requests of one read somewhere: that is no stream yet. */
+    return near && (r->run == 0 || r->expect - r->run >= STREAM_FROM);
 }
 
 /* Waits for a chunk, unlocked meanwhile; looks at the caller's cancel twice a second. */

@@ -13,7 +13,7 @@
  *   large one; it asks without a condition, so that opening sees the newest version.
  * - Reads in order move the window: 1 MiB + 128 KiB, then doubling, up to what the memory budget gives to
  * each of the handles that read ahead. A read of what is under way waits for it.
- * - Any other read is a GET of just its bytes. One that goes on where it ended begins a window again.
+ * - Any other read is a GET of just its bytes. Several that fit together begin a window again.
  * - What this mount itself writes to the file is followed, not stale: local programs see local changes.
  *
  * A reader is of one handle; its calls may come from several threads.

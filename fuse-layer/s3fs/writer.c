@@ -94,6 +94,7 @@ static struct writer *writer_new(struct driver *d, struct inode *inode, unsigned
         memcpy(w->base_etag, inode->attr.etag, sizeof w->base_etag);
     } else {
         w->dirty = true;
+        inode->unstored = flags & WRITER_NEW;
         w->exclusive = flags & WRITER_EXCLUSIVE;
         inode->attr.size = 0;
         inode->attr.mtime_ms = clock_wall_ms();
@@ -148,10 +149,10 @@ void writer_close(struct writer *w)
         inodes_unlock(&d->inodes);
         struct err err;
         enter(w);
-        if (writer_commit_locked(w, &err) < 0) {
+        bool told = w->told;
+        if (!told && writer_commit_locked(w, &err) < 0)
             give_up(w, &err);
-            w->dirty = false;
-        }
+        w->dirty = false;
         writer_abandon(w); /* of an unlinked file */
         leave(w);
         inodes_lock(&d->inodes);
@@ -159,6 +160,8 @@ void writer_close(struct writer *w)
             break; /* somebody opened it meanwhile */
         struct inode *inode = w->inode;
         inode->writer = NULL;
+        if (told)
+            inode->fresh_us = 0;
         inode_unpin(&d->inodes, inode);
         inodes_unlock(&d->inodes);
         writer_free(w);
@@ -177,7 +180,7 @@ static int settle(struct writer *w, struct err *err)
     w->current = WRITER_NO_PART;
     if (p->dirty && !p->sending && p->lo == 0 && p->hi == part_size(p->index) && !w->unlinked)
         return writer_send(w, p, err);
-    return writer_local_spill(w, p, err);
+    return writer_local_spill(w, p, true, err);
 }
 
 /* A part that is about to be written to: nothing of it is on its way, and all of it can be had. */
@@ -217,6 +220,7 @@ static int write_locked(struct writer *w, const char *from, size_t len, uint64_t
         if (writer_local_write(w, p, from, within, n, err) < 0)
             return -1;
         p->dirty = w->dirty = true;
+        w->told = false;
         if (w->size < offset + n)
             w->size = offset + n;
         from += n;
@@ -330,8 +334,10 @@ static int truncate_locked(struct writer *w, uint64_t size, struct err *err)
             w->fault = (struct err){0};
         }
     }
-    if (size != w->size || size == 0)
+    if (size != w->size || size == 0) {
         w->dirty = true;
+        w->told = false;
+    }
     w->size = size;
     return 0;
 }
@@ -349,6 +355,7 @@ int writer_commit(struct writer *w, struct err *err)
 {
     enter(w);
     int result = writer_commit_locked(w, err);
+    w->told = result < 0;
     leave(w);
     return result;
 }
@@ -359,6 +366,14 @@ bool writer_dirty(struct writer *w)
     bool dirty = w->dirty && !w->unlinked;
     leave(w);
     return dirty;
+}
+
+bool writer_told(struct writer *w)
+{
+    enter(w);
+    bool told = w->told;
+    leave(w);
+    return told;
 }
 
 void writer_unlinked(struct writer *w)

@@ -14,8 +14,9 @@
  * of a file that is also open for reading, as long as the spill has room. To write to one that is gone is
  * ERR_UNSUPPORTED: the file can be opened again for that, once it is closed.
  *
- * After a failed commit the file stays dirty, and the next one tries again; unless parts are gone: then it
- * says the same for ever (writer_commit: "what is lost").
+ * After a failed commit the file stays dirty, and the next fsync or close tries again; unless parts are gone:
+ * then it says the same for ever. Who was told of a failure and does not try again means it: the last close
+ * does not store behind anybody's back.
  *
  * One lock for each writer, held over requests: operations on one file wait for each other. Order of locks:
  * writer, then inodes. Any thread.
@@ -50,6 +51,8 @@ int writer_truncate(struct writer *w, uint64_t size, struct err *err);
 /* Stores what is not stored yet. ERR_EXISTS for WRITER_EXCLUSIVE. */
 int writer_commit(struct writer *w, struct err *err);
 bool writer_dirty(struct writer *w);
+/* The last commit failed, and who asked for it knows. */
+bool writer_told(struct writer *w);
 /* The name is gone: nothing will be stored. */
 void writer_unlinked(struct writer *w);
 /* For renaming and for new metadata: commits, and keeps all others from the file until writer_moved says

@@ -62,7 +62,7 @@ static void wait_turn_to_send(struct writer *w)
 static void release_sent(struct writer *w, struct part *p)
 {
     struct err err;
-    bool stays = !w->committing && (w->keep || p->index == 0) && writer_local_spill(w, p, &err) == 0;
+    bool stays = !w->committing && (w->keep || p->index == 0) && writer_local_spill(w, p, false, &err) == 0;
     if (!stays) {
         writer_local_cut(w, p, 0);
         p->lost = true;
@@ -310,6 +310,7 @@ static void become_base(struct writer *w, const char *etag)
     memcpy(inode->attr.etag, etag, sizeof inode->attr.etag);
     memcpy(inode->cached_etag, etag, sizeof inode->cached_etag);
     inode->fresh_us = clock_mono_us();
+    inode->unstored = false;
     ++inode->commits;
     if (!inode->detached)
         inode_note_change(inode->parent, inode->name, &inode->attr);

@@ -35,6 +35,7 @@ struct writer {
     unsigned sending;
     _Atomic bool dirty; /* set with the lock, read without */
     bool keep, exclusive, unlinked;
+    bool told;        /* of a failed commit: it is not tried again behind the program's back */
     bool committing;  /* parts that are sent now need not be kept */
     bool lost;        /* what is lost cannot be sent again: fault is the answer for ever */
     struct err fault; /* of a part that could not be sent; code 0: none */
@@ -59,8 +60,9 @@ int writer_local_read(struct writer *w, struct part *p, void *to, uint64_t withi
 /* Bytes [offset, offset + len) of the stored object, and zeros behind it. */
 int writer_base_read(struct writer *w, void *to, uint64_t offset, size_t len, struct cancel *cancel,
                      struct err *err);
-/* From memory to the spill; nothing if it is not in memory. */
-int writer_local_spill(struct writer *w, struct part *p, struct err *err);
+/* From memory to the spill; nothing if it is not in memory. may_wait: for parts to be sent, to make room; not
+ * for who sends one. */
+int writer_local_spill(struct writer *w, struct part *p, bool may_wait, struct err *err);
 /* Forgets local bytes from `keep` on. */
 void writer_local_cut(struct writer *w, struct part *p, uint64_t keep);
 

@@ -72,23 +72,23 @@ static int need_spill(struct writer *w, struct err *err)
 }
 
 static int to_spill(struct writer *w, struct part *p, const void *from, uint64_t within, size_t len,
-                    uint64_t grow, struct err *err)
+                    uint64_t grow, bool may_wait, struct err *err)
 {
     if (need_spill(w, err) < 0)
         return -1;
     int result = spill_write(w->spill, from, len, part_offset(p->index) + within, grow, err);
-    if (result < 0 && err->code == ERR_NO_SPACE && writer_make_room(w))
+    if (result < 0 && err->code == ERR_NO_SPACE && may_wait && writer_make_room(w))
         result = spill_write(w->spill, from, len, part_offset(p->index) + within, grow, err);
     if (result == 0)
         p->spilled += grow;
     return result;
 }
 
-int writer_local_spill(struct writer *w, struct part *p, struct err *err)
+int writer_local_spill(struct writer *w, struct part *p, bool may_wait, struct err *err)
 {
     if (!p->mem)
         return 0;
-    if (local(p) && to_spill(w, p, p->mem + p->lo, p->lo, p->hi - p->lo, p->hi - p->lo, err) < 0)
+    if (local(p) && to_spill(w, p, p->mem + p->lo, p->lo, p->hi - p->lo, p->hi - p->lo, may_wait, err) < 0)
         return -1;
     memory_give(w->d->memory, p->mem, p->mem_cap);
     p->mem = NULL;
@@ -108,8 +108,8 @@ static int store(struct writer *w, struct part *p, const void *from, uint64_t wi
         memcpy(p->mem + within, from, len);
     } else {
         /* Taking what is in memory along may need room itself. */
-        if (writer_local_spill(w, p, err) < 0 ||
-            to_spill(w, p, from, within, len, (hi - lo) - (p->hi - p->lo), err) < 0)
+        if (writer_local_spill(w, p, true, err) < 0 ||
+            to_spill(w, p, from, within, len, (hi - lo) - (p->hi - p->lo), true, err) < 0)
             return -1;
     }
     p->lo = lo;

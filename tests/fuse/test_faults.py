@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mount on a server that breaks: no wrong byte is read, nothing is half there, nothing hangs, nothing is left behind."""
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from rig.process import wait_for
+from rig.s3faults import Fault, S3Faults
+from test_files import MIB, data, read, refused, write
+from test_model import Model
+
+
+@pytest.fixture
+def s3():
+    s = S3Faults()
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def start(mounts, s3):
+    """start(args, **environment) is the bucket as a folder of a mount, and the mount."""
+    def go(*args, **env):
+        m = mounts(s3.environment(**env), args, buckets=["data"])
+        return m.path("data"), m
+    return go
+
+
+@pytest.fixture
+def folder(start):
+    return start()[0]
+
+
+def body(s3, key):
+    found = s3.objects["data"].get(key)
+    return found and found.body
+
+
+# -- requests, and no more of them than needed ------------------------------------------------------------
+def asked(s3, since=0):
+    """The requests since then: "GET key", "LIST prefix", ..."""
+    lines = []
+    for seen in s3.seen[since:]:
+        if seen.method == "GET" and "list-type" in seen.query:
+            lines.append(f"LIST {seen.query.get('prefix', '')}")
+        else:
+            lines.append(f"{seen.method} {seen.path.removeprefix('/data/')}")
+    return lines
+
+
+def test_attributes_come_from_the_listing(folder, s3):
+    for i in range(500):
+        s3.put(f"d/{i}", b"x" * i)
+    s3.seen.clear()
+    with os.scandir(f"{folder}/d") as entries:
+        assert sum(e.stat().st_size for e in entries) == sum(range(500))
+    assert asked(s3) == ["LIST d", "LIST d/"]
+
+
+def test_a_small_file_is_one_get(folder, s3):
+    for i in range(20):
+        s3.put(f"d/{i}", b"%d" % i)
+    os.listdir(f"{folder}/d")
+    s3.seen.clear()
+    for i in range(20):
+        assert read(f"{folder}/d/{i}") == b"%d" % i
+    assert asked(s3) == [f"GET d/{i}" for i in range(20)]
+
+
+def test_a_small_new_file_is_one_put(folder, s3):
+    os.mkdir(f"{folder}/d")
+    os.listdir(f"{folder}/d")
+    s3.seen.clear()
+    write(f"{folder}/d/f", b"x" * 100_000)
+    assert asked(s3) == ["PUT d/f"]
+
+
+def test_many_names_in_one_folder_are_one_listing(folder, s3):
+    for i in range(100):
+        s3.put(f"d/{i}", b"")
+    s3.seen.clear()
+    for i in range(100):
+        os.stat(f"{folder}/d/{i}")
+        assert not os.path.exists(f"{folder}/d/missing-{i}")
+    assert len(asked(s3)) <= 8 and {line.split()[0] for line in asked(s3)} == {"LIST"}
+
+
+def fetched(s3):
+    total = 0
+    for seen in s3.seen:
+        if seen.method == "GET" and "list-type" not in seen.query:
+            first, last = seen.headers["range"].removeprefix("bytes=").split("-")
+            total += int(last) - int(first) + 1
+    return total
+
+
+def test_bytes_fetched_in_order(folder, s3):
+    s3.put("f", data(40 * MIB))
+    s3.seen.clear()
+    assert read(f"{folder}/f") == data(40 * MIB)
+    assert fetched(s3) <= 40 * MIB + (256 << 10)
+    assert len(asked(s3)) <= 14
+
+
+def test_bytes_fetched_at_random(folder, s3):
+    content = data(40 * MIB)
+    s3.put("f", content)
+    s3.seen.clear()
+    fd = os.open(f"{folder}/f", os.O_RDONLY)
+    for i in range(50):
+        at = (i * 7_654_321) % (40 * MIB)
+        assert os.pread(fd, 4096, at) == content[at:at + 4096]
+    os.close(fd)
+    # The head that opening brings, a first window, since the first read is at the beginning, and what was asked for.
+    assert fetched(s3) <= (128 << 10) + (1152 << 10) + 50 * (32 << 10)
+
+
+# -- faults -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("count", [250, pytest.param(2500, marks=pytest.mark.long)])
+def test_random_operations_with_faults(scratch, folder, s3, count):
+    s3.rule("GET /data/*", Fault(reset_after=3000), every=29)
+    s3.rule("GET /data/*", Fault(cut_after=70_000), every=31)
+    s3.rule("*", Fault(status=503, code="SlowDown"), every=10)
+    s3.rule("*", Fault(refuse=True), every=23)
+    s3.rule("*", Fault(status=500), every=37)
+    model = Model(folder, scratch.folder("model"), 99)
+    for _ in range(count):
+        model.step()
+    model.finish()
+    expected = model.contents(1)
+    assert model.contents(0) == expected
+    assert {k: o.body for k, o in s3.objects["data"].items() if not k.endswith("/")} == {
+        k: v for k, v in expected.items() if v is not None}
+    assert s3.uploads == {}
+
+
+@pytest.mark.parametrize("fault", [Fault(reset_after=700_000), Fault(cut_after=700_000), Fault(status=503, code="SlowDown"),
+                                   Fault(refuse=True), Fault(shift_range=100), Fault(short_by=1000), Fault(ignore_range=True),
+                                   Fault(chunked=True), Fault(stall_after=100_000, stall=3)], ids=str)
+def test_reading_through_a_fault(start, s3, fault):
+    folder, _ = start(RAC_S3_STALL_TIMEOUT="1s")
+    content = data(20 * MIB)
+    s3.put("f", content)
+    s3.rule("GET /data/f*", fault, times=2, every=2)
+    assert read(f"{folder}/f") == content
+
+
+@pytest.mark.parametrize("fault", [Fault(reset_after=700_000), Fault(shift_range=100), Fault(etag="other")], ids=str)
+def test_what_cannot_be_read_is_an_error_and_no_wrong_byte(start, s3, fault):
+    folder, _ = start(RAC_S3_TRIES="2")
+    content = data(20 * MIB)
+    s3.put("f", content)
+    fd = os.open(f"{folder}/f", os.O_RDONLY)
+    s3.rule("GET /data/f*", fault)
+    try:
+        for at in range(0, len(content), MIB):
+            got = os.pread(fd, MIB, at)
+            assert got and got == content[at:at + len(got)]
+    except OSError as e:
+        assert e.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("status, code, expected", [(403, "AccessDenied", errno.EACCES), (404, "NoSuchKey", errno.ENOENT),
+                                                    (503, "SlowDown", errno.EBUSY), (400, "InvalidRequest", errno.EINVAL)])
+def test_errors_have_numbers(start, s3, status, code, expected):
+    folder, mount = start(RAC_S3_TRIES="2")
+    s3.put("f", b"x")
+    s3.rule("GET /data/f", Fault(status=status, code=code))
+    s3.rule("PUT /data/*", Fault(status=status, code=code))
+    refused(expected, read, f"{folder}/f")
+    if status != 404:
+        refused(expected, write, f"{folder}/g", b"x")
+        wait_for(lambda: not os.path.exists(f"{folder}/g"), 5, "the name is gone")
+        assert "bucket=data" in mount.log() and f"code={code}" in mount.log()
+
+
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(refuse=True), Fault(status=503, code="SlowDown")], ids=str)
+@pytest.mark.parametrize("what", ["PUT /data/f[?]*", "POST /data/f[?]uploads*", "POST /data/f[?]uploadId*"])
+def test_an_upload_goes_through_a_fault(folder, s3, what, fault):
+    content = data(30 * MIB)
+    s3.rule(what, fault, times=1)
+    write(f"{folder}/f", content)
+    assert body(s3, "f") == content and s3.uploads == {}
+
+
+@pytest.mark.parametrize("what", ["PUT /data/f[?]*", "POST /data/f[?]uploadId*"])
+def test_a_failed_upload_is_told_and_leaves_nothing(start, s3, what):
+    folder, mount = start(RAC_S3_TRIES="2")
+    s3.put("f", b"old")
+    s3.rule(what, Fault(status=500))
+    with pytest.raises(OSError) as e:
+        write(f"{folder}/f", data(30 * MIB))
+    assert e.value.errno == errno.EIO
+    s3.rules.clear()
+    assert mount.stop() == 0
+    assert body(s3, "f") == b"old" and s3.uploads == {}
+
+
+def test_fsync_can_be_tried_again(start, s3):
+    folder, _ = start(RAC_S3_TRIES="2")
+    fd = os.open(f"{folder}/f", os.O_RDWR | os.O_CREAT)
+    os.write(fd, b"content")
+    s3.rule("PUT /data/f", Fault(status=500), times=2)
+    refused(errno.EIO, os.fsync, fd)
+    os.fsync(fd)
+    os.close(fd)
+    assert body(s3, "f") == b"content"
+
+
+def test_another_client_replaces_what_is_patched(folder, s3):
+    s3.put("f", data(30 * MIB))
+    fd = os.open(f"{folder}/f", os.O_RDWR)
+    os.pwrite(fd, b"patch", 20 * MIB)
+    s3.put("f", b"theirs")
+    refused(errno.ESTALE, os.fsync, fd)
+    refused(errno.ESTALE, os.close, fd)
+    assert body(s3, "f") == b"theirs" and s3.uploads == {}
+
+
+def test_listing_is_forbidden_but_reading_is_not(start, s3):
+    folder, _ = start(RAC_S3_TRIES="2")
+    s3.rule("GET /data[?]*", Fault(status=403, code="AccessDenied"))
+    s3.put("top", b"content")
+    assert read(f"{folder}/top") == b"content"
+    refused(errno.EACCES, os.listdir, folder)
+
+
+def test_a_bucket_that_is_not_there_ends_the_start(scratch, s3):
+    from rig.mount import Mount
+    m = Mount(scratch, s3.environment(), buckets=["missing"])
+    assert m.ready == b"" and m.daemon.process.wait(10) == 1
+    assert "missing" in m.log() and not os.path.ismount(m.root)
+
+
+# -- the spill, and memory ----------------------------------------------------------------------------------
+def refused_or_not(call, *args):
+    try:
+        call(*args)
+    except OSError:
+        pass
+
+
+def test_the_spill_is_bounded(start, s3):
+    folder, _ = start("--cache-size", "16MiB")
+    fd = os.open(f"{folder}/f", os.O_RDWR | os.O_CREAT)
+    with pytest.raises(OSError) as e:
+        for i in range(40):
+            os.pwrite(fd, b"x" * MIB, i * 8 * MIB + MIB)
+    assert e.value.errno == errno.ENOSPC
+    refused_or_not(os.close, fd)
+    assert s3.uploads == {}
+
+
+def test_in_order_needs_no_room_in_the_spill(start, s3):
+    folder, _ = start("--cache-size", "16MiB")
+    content = data(100 * MIB)
+    fd = os.open(f"{folder}/f", os.O_RDWR | os.O_CREAT)
+    for at in range(0, len(content), MIB):
+        os.write(fd, content[at:at + MIB])
+    os.close(fd)
+    assert body(s3, "f") == content and s3.uploads == {}
+
+
+def test_little_memory_is_back_pressure(start, s3):
+    folder, mount = start("--memory", "24MiB")
+    content, problems = data(30 * MIB), []
+
+    def work(k):
+        try:
+            write(f"{folder}/{k}", content)
+            if read(f"{folder}/{k}") != content:
+                problems.append(k)
+        except OSError as e:
+            problems.append(e)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert problems == []
+    if "asan" not in read(f"/proc/{mount.pid}/maps").decode():
+        assert mount.memory() < 80 * MIB
+
+
+# -- the end ------------------------------------------------------------------------------------------------
+def test_sigterm_stores_what_is_written(start, s3):
+    folder, mount = start()
+    fds = []
+    for size in (10, 100_000, 20 * MIB):
+        fds.append(os.open(f"{folder}/{size}", os.O_WRONLY | os.O_CREAT))
+        for at in range(0, size, MIB):
+            os.write(fds[-1], data(size)[at:at + MIB])
+    assert s3.objects["data"] == {}
+    assert mount.stop() == 0
+    assert {k: o.body for k, o in s3.objects["data"].items()} == {str(n): data(n) for n in (10, 100_000, 20 * MIB)}
+    for fd in fds:
+        refused_or_not(os.close, fd)
+    assert s3.uploads == {}
+
+
+def test_the_end_is_bounded(start, s3):
+    folder, mount = start("--flush-timeout", "1s", RAC_S3_ANSWER_TIMEOUT="60s")
+    fd = os.open(f"{folder}/f", os.O_WRONLY | os.O_CREAT)
+    for _ in range(20):
+        os.write(fd, data(MIB))
+    s3.rule("PUT /data/f[?]partNumber=3*", Fault(delay=30))
+    begin = time.monotonic()
+    assert mount.stop() == 1
+    assert time.monotonic() - begin < 10
+    refused_or_not(os.close, fd)
+    assert body(s3, "f") is None
+
+
+def test_a_killed_driver_is_enotconn(start):
+    folder, mount = start()
+    fd = os.open(f"{folder}/f", os.O_WRONLY | os.O_CREAT)
+    os.kill(mount.pid, signal.SIGKILL)
+    mount.daemon.process.wait(10)
+    refused(errno.ENOTCONN, os.write, fd, b"x")
+    refused(errno.ENOTCONN, os.listdir, folder)
+    refused_or_not(os.close, fd)
+    mount.kill()
+
+
+def test_a_reader_that_waits_can_be_killed(start, s3):
+    folder, _ = start()
+    s3.put("f", data(10 * MIB))
+    s3.rule("GET /data/f", Fault(stall_after=1000, stall=60))
+    reader = subprocess.Popen(["cat", f"{folder}/f"], stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    begin = time.monotonic()
+    reader.terminate()
+    assert reader.wait(30) == -signal.SIGTERM
+    assert time.monotonic() - begin < 3
