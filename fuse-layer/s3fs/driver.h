@@ -15,6 +15,7 @@
 #include "fuse-layer/s3fs/spill.h"
 
 struct fuse_session;
+struct prefetch;
 
 struct driver {
     const struct options *options;
@@ -23,6 +24,7 @@ struct driver {
     struct memory *memory;
     struct pool *pool;
     struct spill *spill;
+    struct prefetch *prefetch;
     struct fuse_session *session;
     /* Inode numbers that programs see are ours plus this: in no other file system is that number likely,
      * which makes a file known by its number alone (ops_file.c). */

@@ -78,6 +78,9 @@ struct inode {
     struct inode_change *changes; /* by name */
     uint64_t looks_since_us;      /* single looks in this folder: when the count began */
     unsigned looks;
+    /* prefetch.h: index in the listing of the file opened last, how many of that order in a row, and up to
+     * which one they were fetched. */
+    size_t last_open, run, ahead;
     uint64_t large_until_us; /* too many names to list for a look */
     UT_hash_handle hh_id, hh_name;
 };

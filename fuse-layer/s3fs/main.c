@@ -19,7 +19,7 @@
 #include "fuse-layer/s3fs/drain.h"
 #include "fuse-layer/s3fs/mount.h"
 #include "fuse-layer/s3fs/options.h"
-#include "fuse-layer/s3fs/resolve.h"
+#include "fuse-layer/s3fs/prefetch.h"
 
 /* Requests that run on nobody's thread: windows and parts. */
 #define POOL_THREADS 24
@@ -43,7 +43,8 @@ static void set_allocator(void)
     (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
 }
 
-static void quiet(enum fuse_log_level level, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+quiet(enum fuse_log_level level, const char *fmt, va_list ap)
 {
     char text[256];
     (void)vsnprintf(text, sizeof text, fmt, ap);
@@ -71,9 +72,11 @@ static int make_driver(const struct options *o, struct err *err)
     if (!driver.s3)
         return -1;
     inodes_init(&driver.inodes);
-    driver.memory = memory_new((size_t)o->memory_bytes);
+    /* Tables, stacks and TLS need some of it, too. */
+    driver.memory = memory_new((size_t)(o->memory_bytes - o->memory_bytes / 8));
     driver.pool = pool_new(POOL_THREADS, "rac-fuse-s3");
     driver.spill = spill_new(o->cache_dir, o->cache_bytes);
+    driver.prefetch = prefetch_new(&driver);
     driver.ending = cancel_new();
     driver.started_ms = clock_wall_ms();
     uint32_t random = 0;
@@ -86,6 +89,7 @@ static int make_driver(const struct options *o, struct err *err)
 static void free_driver(void)
 {
     pool_free(driver.pool);
+    prefetch_free(driver.prefetch);
     inodes_destroy(&driver.inodes);
     memory_free(driver.memory);
     spill_free(driver.spill);

@@ -17,7 +17,7 @@
 
 #define MEMORY_BLOCK ((size_t)8 << 20)
 /* Less would not hold one part beside one window. */
-#define MEMORY_MIN ((size_t)24 << 20)
+#define MEMORY_MIN ((size_t)20 << 20)
 
 struct memory;
 

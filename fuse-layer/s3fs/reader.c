@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "fuse-layer/s3fs/prefetch.h"
 
 #define KIB          ((uint64_t)1 << 10)
 #define MIB          ((uint64_t)1 << 20)
@@ -394,10 +395,29 @@ void reader_view_drop(struct reader *r, struct reader_view *view)
     *view = (struct reader_view){0};
 }
 
+/* All of a small object that is here already. */
+static bool prefetched_head(struct reader *r, struct s3_object *ret_info, uint64_t *ret_us)
+{
+    char *data;
+    size_t len;
+    prefetch_note_open(r->d->prefetch, r->inode);
+    if (!prefetch_take(r->d->prefetch, r->inode, &data, &len, ret_info, ret_us))
+        return false;
+    struct reader_chunk *c = mem_new(struct reader_chunk);
+    c->reader = r;
+    c->len = len;
+    c->data = data;
+    c->state = CHUNK_READY;
+    r->head = c;
+    return true;
+}
+
 /* The opening request, with the version it brings. */
 static int open_head(struct reader *r, const struct inode_path *path, uint64_t size, struct cancel *cancel,
-                     struct s3_object *ret_info, struct err *err)
+                     struct s3_object *ret_info, uint64_t *ret_us, struct err *err)
 {
+    if (prefetched_head(r, ret_info, ret_us))
+        return 0;
     /* One byte more than none: what was empty may have become something. */
     size_t want = (size_t)(size > READER_SMALL ? READER_HEAD : size ? size : 1), got = 0;
     struct reader_chunk *c = chunk_new(r, 0, want);
@@ -436,7 +456,7 @@ int reader_open(struct driver *d, struct inode *inode, struct cancel *cancel, st
     r->commits = inode->commits;
     inodes_unlock(&d->inodes);
     struct s3_object info = {0};
-    int result = possible ? open_head(r, &path, size, cancel, &info, err)
+    int result = possible ? open_head(r, &path, size, cancel, &info, &started_us, err)
                           : err_set(err, ERR_NAME_INVALID, "%s: longer than a key may be", path.key);
     if (result < 0) {
         reader_close(r);

@@ -219,7 +219,8 @@ static int write_locked(struct writer *w, const char *from, size_t len, uint64_t
         w->current = index;
         if (writer_local_write(w, p, from, within, n, err) < 0)
             return -1;
-        p->dirty = w->dirty = true;
+        p->dirty = true;
+        w->dirty = true;
         w->told = false;
         if (w->size < offset + n)
             w->size = offset + n;

@@ -291,7 +291,8 @@ static void become_base(struct writer *w, const char *etag)
 {
     s3_upload_free(w->upload);
     w->upload = NULL;
-    w->dirty = w->exclusive = false;
+    w->dirty = false;
+    w->exclusive = false;
     w->fault = (struct err){0};
     w->base_size = w->size;
     memcpy(w->base_etag, etag, sizeof w->base_etag);
