@@ -13,16 +13,16 @@ MNT_DETACH = 2
 
 
 class Mount:
-    """args: further flags. environment: of the S3 server. Files are below .path / bucket."""
+    """args: further flags; through: a program that starts it. environment: of the S3 server. Files are below .path(bucket)."""
 
-    def __init__(self, scratch, environment, args=(), env=None, buckets=()):
+    def __init__(self, scratch, environment, args=(), env=None, buckets=(), through=()):
         self.folder = scratch.folder("mount")
         self.root = os.path.join(self.folder, "s3")
         os.mkdir(self.root)
         self.cache = os.path.join(self.folder, "cache")
         os.mkdir(self.cache)
         ready, tell = os.pipe()
-        command = [proxy.binary("rac-fuse"), self.root, "--ready-fd", str(tell), "--cache-dir", self.cache, "--log-level",
+        command = [*through, proxy.binary("rac-fuse"), self.root, "--ready-fd", str(tell), "--cache-dir", self.cache, "--log-level",
                    "info", *args]
         if buckets:
             command += ["--buckets", ",".join(buckets)]

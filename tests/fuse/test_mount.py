@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where and how rac-fuse mounts, what it says when it cannot, and its command line."""
+import os
+import subprocess
+
+import pytest
+
+from rig import proxy
+from rig.box import is_static
+from rig.mount import Mount
+from rig.process import wait_for
+from rig.s3faults import S3Faults
+
+
+@pytest.fixture
+def s3():
+    s = S3Faults()
+    s.put("f", b"content")
+    yield s
+    s.close()
+
+
+def without(*capabilities):
+    return ["setpriv", "--bounding-set", ",".join(f"-{c}" for c in capabilities), "--inh-caps",
+            ",".join(f"-{c}" for c in capabilities)]
+
+
+@pytest.fixture
+def start(scratch, s3):
+    made = []
+
+    def go(*args, **kwargs):
+        made.append(Mount(scratch, s3.environment(), *args, buckets=["data"], **kwargs))
+        return made[-1]
+    yield go
+    for m in made:
+        if m.daemon.running():
+            assert m.stop() == 0, m.log()
+
+
+def test_without_cap_sys_admin_it_mounts_in_a_namespace_of_its_own(start, s3):
+    m = start(through=without("sys_admin"))
+    assert m.ready == b"n", m.log()
+    assert not os.path.ismount(m.root)
+    inside = subprocess.run(
+        ["nsenter", "-t", str(m.pid), "-U", "-m", "--preserve-credentials", "sh", "-c",
+         f"id -u; cat {m.root}/data/f; stat -c %u:%g {m.root}/data/f; echo new >{m.root}/data/g; cat /proc/self/uid_map"],
+        stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert inside[:2] == ["0", "content0:0"]
+    assert inside[2] == inside[3]  # all ids are what they are outside
+    assert s3.objects["data"]["g"].body == b"new\n"
+
+
+def test_files_show_who_the_command_runs_as(start):
+    m = start(["--uid", "123", "--gid", "456", "--file-mode", "640", "--dir-mode", "750"])
+    st = os.stat(m.path("data", "f"))
+    assert (st.st_uid, st.st_gid, st.st_mode & 0o7777) == (123, 456, 0o640)
+    assert os.stat(m.path("data")).st_mode & 0o7777 == 0o750
+    # Another user may look, too: what is allowed is S3's to say.
+    subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "cat", "f"], check=True, cwd=m.path("data"),
+                   stdout=subprocess.DEVNULL)
+
+
+def test_a_mount_that_goes_away_ends_the_driver(start):
+    m = start()
+    subprocess.run(["umount", m.root], check=True)
+    assert m.daemon.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("command, said", [
+    (["--no-such"], "--no-such"), (["a", "b"], "one mount point"), ([], "no mount point"), (["m", "--memory", "1"], "--memory"),
+    (["m", "--memory"], "needs a value"), (["m", "--uid", "-1"], "--uid"), (["m", "--buckets", "s3://"], "--buckets"),
+    (["/no/such/folder"], "no such folder"), (["m", "--log-level", "loud"], "log level")])
+def test_what_is_wrong_is_said(scratch, command, said):
+    done = scratch.run(proxy.binary("rac-fuse"), *command, check=False)
+    assert done.returncode == 1 and said in done.stderr and done.stderr.startswith("rac-fuse: ")
+
+
+@pytest.mark.parametrize("name, value", [("RAC_METADATA_TTL", "soon"), ("RAC_CACHE_SIZE", "big"), ("RAC_POSIX", "maybe")])
+def test_what_is_wrong_in_the_environment_is_said(scratch, name, value):
+    done = scratch.run(proxy.binary("rac-fuse"), "m", check=False, env={name: value})
+    assert done.returncode == 1 and name in done.stderr
+
+
+def test_help_names_every_option_and_variable(scratch):
+    text = scratch.run(proxy.binary("rac-fuse"), "--help").stdout
+    for word in ("--posix", "RAC_MEMORY", "RAC_S3_BUCKETS,NXF_FUSION_BUCKETS", "RAC_CACHE_DIR", "RAC_FLUSH_TIMEOUT",
+                 "RAC_METADATA_TTL", "RAC_LOG_LEVEL", "AWS_ENDPOINT_URL_S3"):
+        assert word in text
+
+
+def test_without_the_device_the_flag_is_named(scratch, s3):
+    folder = scratch.folder("m")
+    done = scratch.run("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$0" "$1"', proxy.binary("rac-fuse"),
+                       folder, check=False, env=s3.environment())
+    assert done.returncode == 1 and "--device /dev/fuse" in done.stderr
+
+
+def test_it_runs_where_there_is_nothing_else(scratch, s3):
+    binary = proxy.binary("rac-fuse")
+    if not is_static(binary):
+        pytest.skip("a build with sanitizers has no static one")
+    root = scratch.folder("empty")
+    for name in ("dev", "s3"):
+        os.mkdir(os.path.join(root, name))
+    subprocess.run(["cp", binary, f"{root}/rac-fuse"], check=True)
+    log = os.path.join(scratch.folder("log"), "log")
+    script = (f"touch {root}/dev/fuse && mount --bind /dev/fuse {root}/dev/fuse && "
+              f"{{ chroot {root} /rac-fuse /s3 --buckets data >{log} 2>&1 & }} && pid=$! && "
+              f"for i in $(seq 100); do [ -e {root}/s3/data/f ] && break; sleep 0.05; done; "
+              f"cat {root}/s3/data/f; kill $pid; wait $pid; echo \" $?\"")
+    done = scratch.run("unshare", "-m", "sh", "-c", script, env=s3.environment())
+    assert done.stdout == "content 0\n", done.stderr
+    wait_for(lambda: os.path.exists(log))
