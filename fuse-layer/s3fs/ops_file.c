@@ -79,12 +79,14 @@ static void set_caching(struct driver *d, struct handle *h, struct fuse_file_inf
     inodes_lock(&d->inodes);
     struct inode *inode = h->inode;
     const char *etag = h->reader ? reader_etag(h->reader) : inode->attr.etag;
-    if (strcmp(etag, inode->attr.etag) != 0) {
-        /* Other handles hold an older version open under this very inode. */
+    bool cached = etag[0] && strcmp(etag, inode->cached_etag) == 0;
+    unsigned others = inode->readers - (h->reader != NULL);
+    if (others && !cached && !(fi->flags & O_TRUNC)) {
+        /* Other handles hold another version open under this very inode, and the pages are theirs. */
         fi->direct_io = 1;
         fi->keep_cache = 1;
     } else {
-        fi->keep_cache = etag[0] && strcmp(etag, inode->cached_etag) == 0;
+        fi->keep_cache = cached;
         memcpy(inode->cached_etag, inode->attr.etag, sizeof inode->cached_etag);
     }
     inodes_unlock(&d->inodes);

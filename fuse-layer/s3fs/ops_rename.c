@@ -304,9 +304,12 @@ static int rename_any(fuse_req_t req, struct place *from, struct place *to, unsi
         return 0;
     if (attr.kind <= INODE_FOLDER)
         return rename_folder(d, from, to, &attr);
-    if (rename_file(d, from, to, &attr, &err) < 0)
-        return ops_errno(&err);
-    return 0;
+    int result = rename_file(d, from, to, &attr, &err);
+    /* Another client was faster than the attributes are old: its version is what is renamed. */
+    if (result < 0 && err.code == ERR_STALE &&
+        resolve_child(d, from->folder, from->name, true, d->ending, &attr, &fresh_us, &err) == 0)
+        result = rename_file(d, from, to, &attr, &err);
+    return result < 0 ? ops_errno(&err) : 0;
 }
 
 void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

@@ -427,6 +427,13 @@ def test_a_handle_reads_one_version(here, bucket):
     assert read(f"{here}/f") == new
 
 
+def test_a_rename_takes_the_newest_version(here, bucket):
+    write(f"{here}/f", b"ours")
+    bucket.put("f", b"theirs, later")
+    os.rename(f"{here}/f", f"{here}/g")
+    assert bucket.keys() == ["g"] and bucket.get("g") == b"theirs, later"
+
+
 def test_two_mounts(two):
     a, b = two
     for i in range(5):
