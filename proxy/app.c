@@ -76,14 +76,41 @@ static void worker_end(struct loop *loop, void *arg)
 
 /* ---- each request ---- */
 
-static void on_request(struct request *r, void *arg)
+static void dispatch(struct app *app, struct request *r)
 {
-    struct app *app = arg;
     struct slice path = request_path(r);
     if (slice_starts_with(path, "/v2") && (path.len == 3 || path.p[3] == '/'))
         registry_handle(&app->registry, r);
     else
         api_handle(&app->api, r);
+}
+
+static void refuse_caller(struct request *r, const struct err *err)
+{
+    if (slice_starts_with(request_path(r), "/v2"))
+        reply_err(r, err);
+    else
+        api_err(r, err);
+}
+
+static void on_identified(void *arg, struct request *r, const struct caller *caller, const struct err *err)
+{
+    if (err) {
+        refuse_caller(r, err);
+        return;
+    }
+    request_set_user(r, caller);
+    dispatch(arg, r);
+}
+
+static void on_request(struct request *r, void *arg)
+{
+    struct app *app = arg;
+    const struct caller *caller;
+    struct err err;
+    int known = access_identify(app->access, r, &caller, on_identified, app, &err);
+    if (known != 0)
+        on_identified(app, r, known > 0 ? caller : NULL, known > 0 ? NULL : &err);
 }
 
 static void on_finished(struct request *r, bool aborted, void *arg)
@@ -222,6 +249,7 @@ static void make_rooms(struct app *app)
     limits.connect_timeout_ms = (uint32_t)o->connect_timeout_ms;
     limits.head_timeout_ms = (uint32_t)o->head_timeout_ms;
     limits.stall_timeout_ms = (uint32_t)o->stall_timeout_ms;
+    app->access = access_new();
     app->upstream = upstream_shared_new(&limits);
     app->documents = documents_new(&app->env, o->cache_memory_bytes);
     app->links = links_new(&app->env, LINKS_IN_MEMORY);
@@ -325,6 +353,7 @@ static void end(struct app *app)
     links_free(app->links);
     documents_free(app->documents);
     upstream_shared_free(app->upstream);
+    access_free(app->access);
     http_server_free(app->server);
     registry_config_unref(app->config);
     options_free(app->options);

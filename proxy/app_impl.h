@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "common/jobs.h"
+#include "proxy/access/access.h"
 #include "proxy/api/api.h"
 #include "proxy/http/server.h"
 #include "proxy/options.h"
@@ -19,6 +20,7 @@ struct app {
     struct state *state;
     struct blob_store *store;
     struct cache_env env;
+    struct access *access;
     struct upstream_shared *upstream;
     struct documents *documents;
     struct links *links;

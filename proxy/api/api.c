@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/api/api.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "common/cleanup.h"
 #include "common/metrics.h"
+#include "proxy/access/access.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
+#include "proxy/registry/reply.h"
 
-static void send_json(struct request *r, int status, const struct buf *b)
+void api_json(struct request *r, int status, const char *json, size_t len)
 {
     response_header_ref(r, "Content-Type", SLICE_LIT("application/json"));
     response_header_ref(r, "Cache-Control", SLICE_LIT("no-store"));
-    response_send(r, status, b->p, b->len);
+    response_send(r, status, json, len);
 }
 
 void api_message(struct request *r, int status, const char *message)
@@ -19,7 +24,35 @@ void api_message(struct request *r, int status, const char *message)
     (void)buf_add_str(&b, "{\"message\":");
     (void)buf_add_json_str(&b, slice_of(message));
     (void)buf_add_str(&b, "}\n");
-    send_json(r, status, &b);
+    api_json(r, status, b.p, b.len);
+}
+
+void api_err(struct request *r, const struct err *err)
+{
+    char after[16];
+    const char *code;
+    if (err->retry_after_s) {
+        (void)snprintf(after, sizeof after, "%u", err->retry_after_s);
+        response_header(r, "Retry-After", slice_of(after));
+    }
+    api_message(r, err->code == ERR_INVALID ? 400 : reply_status(err, &code), err->msg);
+}
+
+/* Who is nobody yet may say who they are; who is known lacks the role. */
+static void api_forbidden(struct request *r, unsigned role)
+{
+    char message[128];
+    const char *name = role == ACCESS_PULL           ? "pull"
+                       : role == ACCESS_REQUEST      ? "request"
+                       : role == ACCESS_READ_RECORDS ? "read-records"
+                                                     : "admin";
+    bool anonymous = !caller_of(r)->account;
+    (void)snprintf(message, sizeof message, "this needs the role '%s'%s", name,
+                   anonymous ? ": send the credentials of an account that has it"
+                             : ", which this account has not");
+    if (anonymous)
+        response_header_ref(r, "WWW-Authenticate", SLICE_LIT("Basic realm=\"rac-proxy\""));
+    api_message(r, anonymous ? 401 : 403, message);
 }
 
 static void healthz(struct api *api, struct request *r)
@@ -43,7 +76,7 @@ static void service_info(struct api *api, struct request *r)
     cleanup_buf struct buf b = {0};
     (void)buf_printf(&b, "{\"serviceInfo\":{\"version\":\"%s\",\"commitId\":\"%s\"}}\n", RAC_VERSION,
                      RAC_COMMIT);
-    send_json(r, 200, &b);
+    api_json(r, 200, b.p, b.len);
 }
 
 static void root(struct api *api, struct request *r)
@@ -55,31 +88,63 @@ static void root(struct api *api, struct request *r)
                 "name; state at /readyz, figures at /metrics");
 }
 
-static const struct {
-    const char *path, *route;
+enum { GET = 1 << HTTP_GET | 1 << HTTP_HEAD, POST = 1 << HTTP_POST, DELETE = 1 << HTTP_DELETE };
+
+/* One row for each path and set of methods. */
+static const struct route {
+    const char *path; /* ends with "/": everything below it */
+    unsigned methods;
+    unsigned role; /* of enum access_role; 0: for everybody */
+    const char *label;
     void (*handle)(struct api *, struct request *);
 } routes[] = {
-    {"/", "root", root},
-    {"/healthz", "healthz", healthz},
-    {"/readyz", "readyz", ready_handle},
-    {"/metrics", "metrics", metrics},
-    {"/service-info", "service-info", service_info},
+    {"/", GET, 0, "root", root},
+    {"/healthz", GET, 0, "healthz", healthz},
+    {"/readyz", GET, 0, "readyz", ready_handle},
+    {"/metrics", GET, 0, "metrics", metrics},
+    {"/service-info", GET, 0, "service-info", service_info},
 };
+
+static bool path_matches(const struct route *route, struct slice path)
+{
+    size_t n = strlen(route->path);
+    if (n > 1 && route->path[n - 1] == '/')
+        return path.len > n && slice_starts_with(path, route->path);
+    return slice_eq_str(path, route->path);
+}
+
+static void method_not_allowed(struct request *r, unsigned methods)
+{
+    char allow[64], message[96];
+    (void)snprintf(allow, sizeof allow, "%s%s%s%s", methods & GET ? "GET, HEAD" : "",
+                   methods & GET && methods & (POST | DELETE) ? ", " : "", methods & POST ? "POST" : "",
+                   methods & DELETE ? (methods & POST ? ", DELETE" : "DELETE") : "");
+    (void)snprintf(message, sizeof message, "only %s %s supported here", allow,
+                   strchr(allow, ',') ? "are" : "is");
+    response_header(r, "Allow", slice_of(allow));
+    api_message(r, 405, message);
+}
 
 void api_handle(struct api *api, struct request *r)
 {
     struct slice path = request_path(r);
-    enum http_method method = request_method(r);
+    unsigned method = 1U << request_method(r), methods = 0;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; ++i) {
-        if (!slice_eq_str(path, routes[i].path))
+        const struct route *route = &routes[i];
+        if (!path_matches(route, path))
             continue;
-        request_set_route(r, routes[i].route);
-        if (method == HTTP_GET || method == HTTP_HEAD) {
-            routes[i].handle(api, r);
-        } else {
-            response_header_ref(r, "Allow", SLICE_LIT("GET, HEAD"));
-            api_message(r, 405, "only GET and HEAD are supported here");
-        }
+        request_set_route(r, route->label);
+        methods |= route->methods;
+        if (!(route->methods & method))
+            continue;
+        if (route->role && !caller_may(r, route->role))
+            api_forbidden(r, route->role);
+        else
+            route->handle(api, r);
+        return;
+    }
+    if (methods) {
+        method_not_allowed(r, methods);
         return;
     }
     request_set_route(r, "other");

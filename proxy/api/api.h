@@ -15,4 +15,8 @@ struct api {
 void api_handle(struct api *api, struct request *r);
 /* {"message": …} */
 void api_message(struct request *r, int status, const char *message);
+/* The status that an error stands for, with its message (and Retry-After). */
+void api_err(struct request *r, const struct err *err);
+/* 200 and the like; copied. */
+void api_json(struct request *r, int status, const char *json, size_t len);
 #endif

@@ -198,6 +198,7 @@ struct request {
     uint64_t begin_us;
     char id[27];
     const char *route;
+    const void *user;
     struct log_entry *log_fields;
     struct dispose_entry *disposers;
     struct loop_timer timer;

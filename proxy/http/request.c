@@ -334,6 +334,16 @@ void request_on_dispose(struct request *r, void (*fn)(void *arg), void *arg)
     r->disposers = d;
 }
 
+void request_set_user(struct request *r, const void *user)
+{
+    r->user = user;
+}
+
+const void *request_user(const struct request *r)
+{
+    return r->user;
+}
+
 void request_set_route(struct request *r, const char *route)
 {
     r->route = route;

@@ -60,6 +60,10 @@ char *request_strdup(struct request *r, struct slice s);
 /* Adds a callback for the end of the request; the last added runs first. */
 void request_on_dispose(struct request *r, void (*fn)(void *arg), void *arg);
 
+/* Who the request was found to be from: whatever the server's owner makes of it; NULL at first. */
+void request_set_user(struct request *r, const void *user);
+const void *request_user(const struct request *r);
+
 /* For the access log and metrics; a room may set the label of its route once ("manifests", "blobs", …; static
  * string). */
 void request_set_route(struct request *r, const char *route);
