@@ -16,6 +16,7 @@
 
 struct fuse_session;
 struct prefetch;
+struct ops_open;
 
 struct driver {
     const struct options *options;
@@ -26,6 +27,7 @@ struct driver {
     struct spill *spill;
     struct prefetch *prefetch;
     struct fuse_session *session;
+    struct ops_open *open; /* all open files and folders; with the inodes' lock */
     /* Inode numbers that programs see are ours plus this: in no other file system is that number likely,
      * which makes a file known by its number alone (ops_file.c). */
     uint64_t ino_base;

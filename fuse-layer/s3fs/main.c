@@ -159,6 +159,7 @@ static int serve(const struct options *o, const struct mounted *m, const sigset_
         _exit(left ? 1 : 0);
     }
     fuse_session_destroy(driver.session);
+    ops_close_all(&driver);
     return left ? err_set(err, ERR_UPSTREAM, "%u files could not be stored", left) : 0;
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "common/clock.h"
 
@@ -35,6 +36,30 @@ struct inode *ops_inode(struct driver *d, fuse_ino_t ino)
     inodes_unlock(&d->inodes);
     assert(inode); /* the kernel holds a lookup of what it names */
     return inode;
+}
+
+void ops_open_add(struct driver *d, struct ops_open *open, void (*close)(struct driver *, struct ops_open *))
+{
+    open->close = close;
+    inodes_lock(&d->inodes);
+    DL_APPEND(d->open, open);
+    inodes_unlock(&d->inodes);
+}
+
+void ops_open_remove(struct driver *d, struct ops_open *open)
+{
+    inodes_lock(&d->inodes);
+    DL_DELETE(d->open, open);
+    inodes_unlock(&d->inodes);
+}
+
+void ops_close_all(struct driver *d)
+{
+    struct ops_open *open;
+    while ((open = d->open)) {
+        ops_open_remove(d, open);
+        open->close(d, open);
+    }
 }
 
 /* Has a fatal signal been sent to the thread? Then its SIGKILL is pending, whatever signal it was. Who cannot

@@ -27,6 +27,18 @@ static inline struct driver *ops_driver(fuse_req_t req)
 /* The inode of a number that the kernel knows. Valid during the request. */
 struct inode *ops_inode(struct driver *d, fuse_ino_t ino);
 
+/*
+ * What every open file or folder begins with. The kernel says when it is closed, but not if the mount goes away
+ * first: what is open then is closed by us.
+ */
+struct ops_open {
+    void (*close)(struct driver *d, struct ops_open *open); /* frees it; after ops_open_remove */
+    struct ops_open *prev, *next;                           /* in d->open */
+};
+void ops_open_add(struct driver *d, struct ops_open *open, void (*close)(struct driver *, struct ops_open *));
+void ops_open_remove(struct driver *d, struct ops_open *open);
+void ops_close_all(struct driver *d); /* after the session has ended */
+
 /* A cancel for a request; ops_end before the reply. */
 struct cancel *ops_begin(fuse_req_t req);
 void ops_end(fuse_req_t req, struct cancel *cancel);

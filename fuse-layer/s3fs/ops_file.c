@@ -22,6 +22,7 @@
 #define DESCRIPTORS_MAX 4096
 
 struct handle {
+    struct ops_open open;
     uint32_t magic;
     struct inode *inode; /* pinned */
     pthread_mutex_t lock;
@@ -39,6 +40,26 @@ static struct handle *handle_of(const struct fuse_file_info *fi)
     return h;
 }
 
+static void handle_free(struct driver *d, struct ops_open *open)
+{
+    struct handle *h = (struct handle *)open; /* the first member */
+    reader_close(h->reader);
+    if (h->writer)
+        writer_close(h->writer);
+    inodes_lock(&d->inodes);
+    inode_unpin(&d->inodes, h->inode);
+    inodes_unlock(&d->inodes);
+    pthread_mutex_destroy(&h->lock);
+    h->magic = 0;
+    free(h);
+}
+
+static void handle_close(struct driver *d, struct handle *h)
+{
+    ops_open_remove(d, &h->open);
+    handle_free(d, &h->open);
+}
+
 static struct handle *handle_new(fuse_req_t req, struct inode *inode, struct fuse_file_info *fi)
 {
     struct driver *d = ops_driver(req);
@@ -51,21 +72,9 @@ static struct handle *handle_new(fuse_req_t req, struct inode *inode, struct fus
     inodes_lock(&d->inodes);
     inode_pin(inode);
     inodes_unlock(&d->inodes);
+    ops_open_add(d, &h->open, handle_free);
     fi->fh = (uint64_t)(uintptr_t)h;
     return h;
-}
-
-static void handle_free(struct driver *d, struct handle *h)
-{
-    reader_close(h->reader);
-    if (h->writer)
-        writer_close(h->writer);
-    inodes_lock(&d->inodes);
-    inode_unpin(&d->inodes, h->inode);
-    inodes_unlock(&d->inodes);
-    pthread_mutex_destroy(&h->lock);
-    h->magic = 0;
-    free(h);
 }
 
 static unsigned writer_flags(int flags)
@@ -110,17 +119,20 @@ static int know_version(struct driver *d, struct inode *inode, struct cancel *ca
     struct inode *parent = inode->parent;
     cleanup_free char *name = mem_strdup(inode->name);
     bool local = inode->writer || inode->detached;
+    if (!local)
+        inode_pin(parent); /* the file may be moved meanwhile */
     inodes_unlock(&d->inodes);
     if (local)
         return 0;
     struct inode_attr attr;
     uint64_t fresh_us = 0;
-    if (resolve_child(d, parent, name, true, cancel, &attr, &fresh_us, err) < 0)
-        return -1;
+    int result = resolve_child(d, parent, name, true, cancel, &attr, &fresh_us, err);
     inodes_lock(&d->inodes);
-    inode_refresh(inode, &attr, fresh_us);
+    if (result == 0)
+        inode_refresh(inode, &attr, fresh_us);
+    inode_unpin(&d->inodes, parent);
     inodes_unlock(&d->inodes);
-    return 0;
+    return result;
 }
 
 static int open_handle(struct driver *d, struct handle *h, int flags, struct cancel *cancel, struct err *err)
@@ -158,14 +170,14 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int result = open_handle(d, h, fi->flags, cancel, &err);
     ops_end(req, cancel);
     if (result < 0) {
-        handle_free(d, h);
+        handle_close(d, h);
         (void)fuse_reply_err(req, ops_errno(&err));
         return;
     }
     set_caching(d, h, fi);
     tell_kernel(d, inode, &before);
     if (fuse_reply_open(req, fi) < 0)
-        handle_free(d, h);
+        handle_close(d, h);
 }
 
 void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
@@ -212,7 +224,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
     (void)ops_fill_entry(d, inode, &entry);
     inodes_unlock(&d->inodes);
     if (fuse_reply_create(req, &entry, fi) < 0) {
-        handle_free(d, h);
+        handle_close(d, h);
         inodes_lock(&d->inodes);
         inode_forget(&d->inodes, inode, 1);
         inodes_unlock(&d->inodes);
@@ -354,6 +366,6 @@ void ops_fsync(fuse_req_t req, fuse_ino_t ino, int only_data, struct fuse_file_i
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    handle_free(ops_driver(req), handle_of(fi));
+    handle_close(ops_driver(req), handle_of(fi));
     (void)fuse_reply_err(req, 0);
 }

@@ -21,6 +21,7 @@ struct shown {
 };
 
 struct folder {
+    struct ops_open open;
     uint32_t magic;
     pthread_mutex_t lock; /* readdir calls of one handle may meet */
     struct inode *inode;  /* pinned by the kernel's open */
@@ -169,26 +170,40 @@ static int load(struct driver *d, struct folder *f, bool first, struct cancel *c
     return 0;
 }
 
-void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void folder_free(struct driver *d, struct ops_open *open)
 {
-    struct folder *f = mem_new(struct folder);
-    f->magic = FOLDER_MAGIC;
-    f->inode = ops_inode(ops_driver(req), ino);
-    pthread_mutex_init(&f->lock, NULL);
-    fi->fh = (uint64_t)(uintptr_t)f;
-    if (fuse_reply_open(req, fi) < 0)
-        free(f);
-}
-
-void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    (void)ino;
-    struct folder *f = folder_of(fi);
+    (void)d;
+    struct folder *f = (struct folder *)open; /* the first member */
     drop_names(f);
     free(f->next);
     pthread_mutex_destroy(&f->lock);
     f->magic = 0;
     free(f);
+}
+
+static void folder_close(struct driver *d, struct folder *f)
+{
+    ops_open_remove(d, &f->open);
+    folder_free(d, &f->open);
+}
+
+void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct driver *d = ops_driver(req);
+    struct folder *f = mem_new(struct folder);
+    f->magic = FOLDER_MAGIC;
+    f->inode = ops_inode(d, ino);
+    pthread_mutex_init(&f->lock, NULL);
+    ops_open_add(d, &f->open, folder_free);
+    fi->fh = (uint64_t)(uintptr_t)f;
+    if (fuse_reply_open(req, fi) < 0)
+        folder_close(d, f);
+}
+
+void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    (void)ino;
+    folder_close(ops_driver(req), folder_of(fi));
     (void)fuse_reply_err(req, 0);
 }
 

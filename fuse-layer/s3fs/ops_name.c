@@ -324,8 +324,10 @@ void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (!possible && !refused)
         refused = ENAMETOOLONG;
     if (w && !refused)
-        writer_unlinked(w);
+        writer_unlink(w, true); /* before, or a commit of now would bring it back */
     int result = refused ? -1 : s3_delete(d->s3, path.bucket, path.key, d->ending, &err);
+    if (w && !refused && result < 0)
+        writer_unlink(w, false);
     inodes_lock(&d->inodes);
     if (result == 0) {
         inode_note_change(folder, name, NULL);

@@ -75,7 +75,7 @@ static int rename_file(struct driver *d, struct place *from, struct place *to, s
     struct writer *replaced = there && there != inode ? writer_of(there, false) : NULL;
     inodes_unlock(&d->inodes);
     if (replaced)
-        writer_unlinked(replaced);
+        writer_unlink(replaced, true);
     int result = w ? writer_move(w, err) : 0;
     bool held = w && result == 0;
     if (held) { /* it has just become another version, perhaps */
@@ -96,6 +96,8 @@ static int rename_file(struct driver *d, struct place *from, struct place *to, s
         writer_moved(w, result == 0 ? etag : NULL);
     if (w)
         writer_close(w);
+    if (replaced && result < 0)
+        writer_unlink(replaced, false);
     if (replaced)
         writer_close(replaced);
     return result;
@@ -139,6 +141,14 @@ static void copy_one(struct pool_job *job)
     pthread_mutex_unlock(&b->lock);
     s3_object_free(&c->source);
     free(c);
+}
+
+static bool failed(struct batch *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool failed = b->fault.code != ERR_NONE;
+    pthread_mutex_unlock(&b->lock);
+    return failed;
 }
 
 static void start_copy(struct batch *b, struct s3_object *source)
@@ -193,7 +203,7 @@ static int copy_folder(struct driver *d, const struct place *from, const struct 
             sources[len++] = mem_strdup(page.objects[i].key);
             start_copy(&b, &page.objects[i]);
         }
-    } while (next && b.fault.code == ERR_NONE);
+    } while (next && !failed(&b));
     pthread_mutex_lock(&b.lock);
     while (b.running)
         pthread_cond_wait(&b.done, &b.lock);

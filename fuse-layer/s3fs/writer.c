@@ -377,10 +377,10 @@ bool writer_told(struct writer *w)
     return told;
 }
 
-void writer_unlinked(struct writer *w)
+void writer_unlink(struct writer *w, bool unlinked)
 {
     enter(w);
-    w->unlinked = true;
+    w->unlinked = unlinked;
     leave(w);
 }
 

@@ -53,8 +53,8 @@ int writer_commit(struct writer *w, struct err *err);
 bool writer_dirty(struct writer *w);
 /* The last commit failed, and who asked for it knows. */
 bool writer_told(struct writer *w);
-/* The name is gone: nothing will be stored. */
-void writer_unlinked(struct writer *w);
+/* The name is about to go: nothing will be stored from here on. False takes it back: it stays after all. */
+void writer_unlink(struct writer *w, bool unlinked);
 /* For renaming and for new metadata: commits, and keeps all others from the file until writer_moved says
  * which version it is at its place by now (NULL: nothing has happened). On failure nothing is kept. */
 int writer_move(struct writer *w, struct err *err);
