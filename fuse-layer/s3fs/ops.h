@@ -28,8 +28,8 @@ static inline struct driver *ops_driver(fuse_req_t req)
 struct inode *ops_inode(struct driver *d, fuse_ino_t ino);
 
 /*
- * What every open file or folder begins with. The kernel says when it is closed, but not if the mount goes away
- * first: what is open then is closed by us.
+ * What every open file or folder begins with. The kernel says when it is closed, but not if the mount goes
+ * away first: what is open then is closed by us.
  */
 struct ops_open {
     void (*close)(struct driver *d, struct ops_open *open); /* frees it; after ops_open_remove */

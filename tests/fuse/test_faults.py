@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mount on a server that breaks: no wrong byte is read, nothing is half there, nothing hangs, nothing is left behind."""
 import errno
+import http.server
+import json
 import os
 import signal
 import subprocess
@@ -219,6 +221,23 @@ def test_fsync_can_be_tried_again(start, s3):
     assert body(s3, "f") == b"content"
 
 
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+def test_a_deletion_that_fails_deletes_nothing(start, s3, how):
+    """What was written to the file goes on to be stored."""
+    folder, _ = start(RAC_S3_TRIES="2")
+    write(f"{folder}/other", b"other")
+    fd = os.open(f"{folder}/f", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"content")
+    s3.rule("DELETE /data/f" if how == "unlink" else "PUT /data/f", Fault(status=500), times=2)
+    if how == "unlink":
+        refused(errno.EIO, os.unlink, f"{folder}/f")
+    else:
+        refused(errno.EIO, os.rename, f"{folder}/other", f"{folder}/f")
+    assert sorted(os.listdir(folder)) == ["f", "other"]
+    os.close(fd)
+    assert body(s3, "f") == b"content" and body(s3, "other") == b"other"
+
+
 def test_another_client_replaces_what_is_patched(folder, s3):
     s3.put("f", data(30 * MIB))
     fd = os.open(f"{folder}/f", os.O_RDWR)
@@ -235,6 +254,93 @@ def test_listing_is_forbidden_but_reading_is_not(start, s3):
     s3.put("top", b"content")
     assert read(f"{folder}/top") == b"content"
     refused(errno.EACCES, os.listdir, folder)
+
+
+@pytest.mark.parametrize("how", [301, 400])
+def test_a_bucket_of_another_region(start, s3, how):
+    s3.region, s3.redirect = "eu-south-2", how
+    folder, _ = start(AWS_REGION="us-east-1", RAC_S3_TRIES="1")
+    content = data(20 * MIB)
+    write(f"{folder}/f", content)
+    os.mkdir(f"{folder}/d")
+    os.rename(f"{folder}/f", f"{folder}/d/f")
+    assert read(f"{folder}/d/f") == content and os.listdir(folder) == ["d"]
+    assert s3.uploads == {}
+    # It is learned once.
+    assert sum(seen.status == how for seen in s3.seen) == 1
+
+
+class Shop:
+    """Credentials as a container's service hands them out; each call gives others."""
+
+    def __init__(self):
+        shop = self
+        self.given = 0
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                shop.given += 1
+                body = json.dumps({"AccessKeyId": f"K{shop.given}", "SecretAccessKey": "S", "Token": f"T{shop.given}",
+                                   "Expiration": "2099-01-01T00:00:00Z"}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, args=(0.05,), daemon=True).start()
+        self.environment = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "",
+                            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{self.http.server_address[1]}/c"}
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def shop():
+    s = Shop()
+    yield s
+    s.close()
+
+
+def test_credentials_expire_in_the_middle(start, s3, shop):
+    """Of an upload, of a read, and of a listing: each goes on with others."""
+    s3.known_tokens = {"T1"}
+    folder, _ = start(**shop.environment)
+    content = data(40 * MIB)
+    with open(f"{folder}/f", "wb", buffering=0) as f:
+        f.write(content[:20 * MIB])
+        s3.known_tokens = {"T2"}
+        f.write(content[20 * MIB:])
+    assert body(s3, "f") == content and s3.uploads == {}
+    with open(f"{folder}/f", "rb", buffering=0) as f:
+        got = f.read(MIB)
+        s3.known_tokens = {"T3"}
+        while piece := f.read(MIB):
+            got += piece
+    assert got == content
+    s3.known_tokens = {"T4"}
+    s3.put("d/e", b"")
+    assert os.listdir(f"{folder}/d") == ["e"]
+    assert shop.given == 4
+
+
+def test_credentials_that_stay_expired(start, s3, shop):
+    folder, mount = start(**shop.environment)
+    s3.put("f", data(20 * MIB))
+    fd, new = os.open(f"{folder}/f", os.O_RDONLY), os.open(f"{folder}/new", os.O_WRONLY | os.O_CREAT)
+    os.write(new, data(20 * MIB))
+    s3.known_tokens = set()
+    refused(errno.EACCES, os.pread, fd, MIB, 15 * MIB)
+    refused(errno.EACCES, os.close, new)
+    os.close(fd)
+    assert body(s3, "new") is None
+    assert "code=ExpiredToken" in mount.log()
+    s3.known_tokens = None
+    s3.uploads.clear()  # which nobody had the right to abort
 
 
 def test_a_bucket_that_is_not_there_ends_the_start(scratch, s3):
@@ -261,6 +367,44 @@ def test_the_spill_is_bounded(start, s3):
     assert e.value.errno == errno.ENOSPC
     refused_or_not(os.close, fd)
     assert s3.uploads == {}
+
+
+@pytest.fixture
+def small_disk(scratch):
+    """A folder of 12 MiB."""
+    folder = scratch.folder("small")
+    scratch.run("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder)
+    yield folder
+    scratch.run("umount", "-l", folder)
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_there(start, s3, small_disk):
+    folder, mount = start("--cache-dir", small_disk, "--memory", "24MiB")
+    old = data(40 * MIB)
+    s3.put("f", old)
+    fd = os.open(f"{folder}/f", os.O_RDWR)
+    written = []
+    with pytest.raises(OSError) as e:
+        for at in range(0, 40 * MIB, MIB):
+            # The second half of each MiB: pieces that no memory is kept for.
+            os.pwrite(fd, b"n" * (MIB // 2), at + MIB // 2)
+            written.append(at)
+    assert e.value.errno == errno.ENOSPC and written
+    # What was taken is there to be read, and the rest as it was.
+    for at in range(0, 40 * MIB, MIB):
+        got = os.pread(fd, MIB, at)
+        assert got == old[at:at + MIB // 2] + (b"n" * (MIB // 2) if at in written else old[at + MIB // 2:at + MIB])
+    assert body(s3, "f") == old
+    # In order, from memory, still works beside it.
+    content = data(20 * MIB, 2)
+    write(f"{folder}/g", content)
+    assert body(s3, "g") == content
+    refused_or_not(os.close, fd)
+    assert mount.stop() == 0
+    new = bytearray(old)
+    for at in written:
+        new[at + MIB // 2:at + MIB] = b"n" * (MIB // 2)
+    assert body(s3, "f") in (old, bytes(new)) and s3.uploads == {}
 
 
 def test_in_order_needs_no_room_in_the_spill(start, s3):
@@ -332,6 +476,24 @@ def test_a_killed_driver_is_enotconn(start):
     refused(errno.ENOTCONN, os.listdir, folder)
     refused_or_not(os.close, fd)
     mount.kill()
+
+
+def test_a_connection_that_is_cut_off_leaves_nothing_open(start, s3, scratch):
+    """As "umount -f" does: the kernel says nothing of what was open. What was written is stored all the same."""
+    folder, mount = start()
+    s3.put("d/f", data(3 * MIB))
+    number = os.minor(os.stat(folder).st_dev)
+    fds = [os.open(f"{folder}/d", os.O_RDONLY), os.open(f"{folder}/d/f", os.O_RDONLY),
+           os.open(f"{folder}/new", os.O_WRONLY | os.O_CREAT)]
+    assert os.listdir(fds[0]) == ["f"] and len(os.read(fds[1], MIB)) == MIB
+    os.write(fds[2], b"written")
+    scratch.run("unshare", "-m", "sh", "-c", 'mount -t fusectl none /sys/fs/fuse/connections && '
+                f"echo 1 >/sys/fs/fuse/connections/{number}/abort")
+    assert mount.daemon.process.wait(20) == 0
+    for fd in fds:
+        refused_or_not(os.close, fd)
+    assert mount.stop() == 0  # looks at what the sanitizers say
+    assert body(s3, "new") == b"written"
 
 
 def test_a_reader_that_waits_can_be_killed(start, s3):
