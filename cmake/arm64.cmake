@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Debian's cross compiler, with arm64's -dev packages beside the machine's own (dpkg --add-architecture arm64).
-set(CMAKE_SYSTEM_NAME Linux)
+# Debian's compiler for arm64 by its full name; on a machine of another architecture it is the cross compiler.
+set(RAC_GNU_NAME aarch64-linux-gnu)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
-set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
-set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)
-set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+include(${CMAKE_CURRENT_LIST_DIR}/layer.cmake)

@@ -18,9 +18,7 @@ PLATFORMS = ["amd64", "arm64"]
 MACHINE = {"amd64": 0x3E, "arm64": 0xB7}  # ELF's numbers
 TOP = proxy.ROOT
 NEEDS = {"x86_64-linux-gnu-gcc": "gcc", "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",
-         "/usr/lib/x86_64-linux-gnu/libfuse3.a": "libfuse3-dev",
-         "/usr/lib/aarch64-linux-gnu/libfuse3.a": "libfuse3-dev:arm64",
-         "/usr/lib/aarch64-linux-gnu/libssl.a": "libssl-dev:arm64"}
+         "/usr/lib/x86_64-linux-gnu/libfuse3.a": "libfuse3-dev"}
 MISSING = [package for name, package in NEEDS.items()
            if not (os.path.exists(name) if name.startswith("/") else shutil.which(name))]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {' '.join(MISSING)}")
@@ -142,13 +140,16 @@ def test_elsewhere_the_same_bytes(scratch, made):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(os.path.join(TOP, name), target)
         os.chmod(target, 0o700 if os.access(os.path.join(TOP, name), os.X_OK) else 0o600)
+    # Debian's packages are the same ones: nothing is gained by fetching them twice.
+    shutil.copytree(os.path.join(TOP, "build-layer", "sysroot-arm64"), os.path.join(there, "build-layer", "sysroot-arm64"),
+                    symlinks=True)
     out = scratch.folder("layer")
     old = os.umask(0o077)
     try:
         build(scratch, there, out)
     finally:
         os.umask(old)
-    for name in sorted(os.listdir(made)):
+    for name in ("layer.json", *(f"layer-linux-{p}.tar.gz" for p in PLATFORMS)):
         assert images.read(os.path.join(out, name)) == images.read(os.path.join(made, name)), name
 
 
