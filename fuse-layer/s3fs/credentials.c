@@ -142,8 +142,9 @@ static struct credentials *ask_sources(struct credentials_chain *chain, struct c
     }
     (void)err_set(
         err, ERR_UNAUTHORIZED,
-        "no AWS credentials: neither in the environment, nor a web identity, profile, container or EC2 "
-        "role%s%.420s%s",
+        "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (docker run -e), or give "
+        "a profile, a web identity, a container's or an EC2 instance's role; "
+        "RAC_S3_ANONYMOUS=true for public buckets%s%.300s%s",
         *failures.msg ? " (" : "", failures.msg, *failures.msg ? ")" : "");
     return NULL;
 }

@@ -148,8 +148,14 @@ int http_tls_err(SSL *ssl, const struct url *server, const char *what, struct er
 {
     long verified = SSL_get_verify_result(ssl);
     if (verified != X509_V_OK)
-        (void)err_set(err, ERR_INVALID, "%s: %s: %s; AWS_CA_BUNDLE names a file of CA certificates",
+        (void)err_set(err, ERR_INVALID,
+                      "%s: %s: %s; AWS_CA_BUNDLE names a file with the CA certificate that it needs",
                       server->host, what, X509_verify_cert_error_string(verified));
+    else if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_WRONG_VERSION_NUMBER)
+        (void)err_set(
+            err, ERR_INVALID,
+            "%s port %u: %s: no TLS is spoken there; if it is plain HTTP, its URL begins with http://",
+            server->host, server->port, what);
     else
         (void)err_set(err, ERR_IO, "%s: %s: %s", server->host, what,
                       ERR_peek_last_error() ? reason() : "the connection was closed");

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "fuse-layer/s3fs/check.h"
 #include "fuse-layer/s3fs/drain.h"
 #include "fuse-layer/s3fs/mount.h"
 #include "fuse-layer/s3fs/options.h"
@@ -52,14 +53,6 @@ quiet(enum fuse_log_level level, const char *fmt, va_list ap)
         log_error("libfuse", F_S("text", text));
     else
         log_debug("libfuse", F_S("text", text));
-}
-
-static int check_buckets(const struct options *o, struct err *err)
-{
-    for (size_t i = 0; i < o->buckets_len; ++i)
-        if (s3_bucket_check(driver.s3, o->buckets[i].name, o->buckets[i].prefix, driver.ending, err) < 0)
-            return err_wrap(err, "bucket %s", o->buckets[i].name);
-    return 0;
 }
 
 static int make_driver(const struct options *o, struct err *err)
@@ -193,7 +186,7 @@ int main(int argc, char **argv)
     log_start(STDERR_FILENO, o.log_level, LOG_FORMAT_LOGFMT);
     int result = make_driver(&o, &err);
     if (result == 0)
-        result = check_buckets(&o, &err);
+        result = check_buckets(driver.s3, &o, &signals, &err);
     if (result == 0)
         result = serve(&o, &mounted, &signals, &err);
     mount_remove(o.mountpoint);

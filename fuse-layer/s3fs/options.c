@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/str.h"
 #include "fuse-layer/s3fs/s3_config.h"
+#include "fuse-layer/s3fs/s3_place.h"
 
 #define BUCKETS_MAX 256
 
@@ -75,13 +76,17 @@ static int add_bucket(struct options *o, struct slice s, struct err *err)
     struct slice rest = s, name = slice_cut(&rest, '/');
     while (rest.len && rest.p[rest.len - 1] == '/')
         --rest.len;
-    if (name.len == 0 || name.len > 255)
-        return err_set(err, ERR_INVALID, "'%.*s' is not [s3://]bucket[/prefix]", (int)s.len, s.p);
+    cleanup_free char *bucket = mem_strndup(name.p, name.len);
+    if (!s3_bucket_valid(bucket))
+        return err_set(err, ERR_INVALID,
+                       "'%.*s' is not [s3://]bucket[/prefix], where a bucket has 3 to 63 letters, digits, "
+                       "'-', '.' or '_'; several are separated by commas",
+                       (int)(s.len < 100 ? s.len : 100), s.p);
     if (o->buckets_len == BUCKETS_MAX)
         return err_set(err, ERR_INVALID, "more than %d buckets", BUCKETS_MAX);
     o->buckets = mem_realloc(o->buckets, (o->buckets_len + 1) * sizeof *o->buckets);
     o->buckets[o->buckets_len++] = (struct options_bucket){
-        .name = mem_strndup(name.p, name.len),
+        .name = steal_ptr(&bucket),
         .prefix = rest.len ? mem_printf("%.*s/", (int)rest.len, rest.p) : mem_strdup(""),
     };
     return 0;

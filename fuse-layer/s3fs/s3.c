@@ -55,6 +55,11 @@ void s3_free(struct s3 *s3)
     free(s3);
 }
 
+const char *s3_endpoint(const struct s3 *s3)
+{
+    return s3->config.endpoint;
+}
+
 void s3_object_free(struct s3_object *o)
 {
     free(o->key);

@@ -72,7 +72,8 @@ struct s3_put_options {
 /* The config is copied. ERR_INVALID for an endpoint that is no URL. Nothing is asked from the network, and no
  * CA bundle is read before the first https server is asked: one that cannot be read is ERR_INVALID then. */
 struct s3 *s3_new(const struct s3_config *config, struct err *err);
-void s3_free(struct s3 *s3); /* no call may be running; NULL is fine */
+void s3_free(struct s3 *s3);                  /* no call may be running; NULL is fine */
+const char *s3_endpoint(const struct s3 *s3); /* as it was configured; NULL: AWS */
 
 /* What a program is told: EACCES (403, no credentials), ENOENT, EBUSY (503, SlowDown, after all tries),
  * EEXIST, ESTALE (an If-Match that does not hold), EINVAL, EREMOTEIO (quota, or an answer nobody knows),

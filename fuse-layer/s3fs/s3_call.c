@@ -8,6 +8,10 @@
 #include "common/log.h"
 #include "common/mem.h"
 
+/* When a request that fails and fails is worth a line: a single 503 or broken connection is everyday life. */
+#define TROUBLE_TRIES    3
+#define TROUBLE_EVERY_MS 10000
+
 void s3_request_query(struct s3_request *q, const char *name, const char *value)
 {
     assert(q->query_len < S3_QUERY_MAX);
@@ -273,10 +277,24 @@ static int give_up(const struct attempt *a, struct err *err)
     const struct s3_request *q = a->q;
     const struct s3_problem *p = &a->reply->problem;
     enum log_level level = ordinary(err->code) ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR;
+    char status[16];
+    (void)snprintf(status, sizeof status, "%d", p->status);
     log_at(level, "S3 request failed", F_S("method", q->method), F_S("bucket", q->bucket), F_S("key", q->key),
-           F_U("status", (uint64_t)p->status), F_S("code", p->code[0] ? p->code : NULL),
+           F_S("status", p->status ? status : NULL), F_S("code", p->code[0] ? p->code : NULL),
            F_S("request_id", p->request_id[0] ? p->request_id : NULL), F_ERR(err));
     return err_wrap(err, "%s s3://%s/%.200s", q->method, q->bucket ? q->bucket : "", q->key ? q->key : "");
+}
+
+/* Why nothing happens: after some tries, for all requests together once in a while. */
+static void tell_trouble(const struct attempt *a, const struct retry *retry, const struct err *err)
+{
+    const struct s3_request *q = a->q;
+    uint64_t now = clock_mono_ms(), told = atomic_load(&a->s3->trouble_told_ms);
+    if (retry->used < TROUBLE_TRIES || (told && now - told < TROUBLE_EVERY_MS) ||
+        !atomic_compare_exchange_strong(&a->s3->trouble_told_ms, &told, now))
+        return;
+    log_warn("S3 request is tried again", F_S("method", q->method), F_S("bucket", q->bucket),
+             F_S("key", q->key), F_U("tries", retry->used), F_ERR(err));
 }
 
 int s3_read_failed(const char *bucket, const char *key, struct err *err)
@@ -313,7 +331,11 @@ int s3_call(struct s3 *s3, struct s3_request *q, struct retry *retry, struct s3_
         if (verdict == AGAIN && instantly < 8)
             continue;
         uint32_t pause_s = http_retry_after(http_head_get(&ret->http.head, "retry-after"), clock_wall_ms());
+        struct err why = mine;
+        tell_trouble(&a, retry, &why);
         if (!retry_again(retry, false, pause_s, q->cancel, &mine)) {
+            if (mine.code == ERR_CANCELLED)
+                (void)err_set(&mine, ERR_CANCELLED, "cancelled after %u tries: %.500s", retry->used, why.msg);
             verdict = FAILED;
             break;
         }

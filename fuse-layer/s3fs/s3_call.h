@@ -25,7 +25,8 @@ struct s3 {
     struct credentials_chain *credentials; /* NULL: anonymous */
     struct s3_places *places;
     struct s3_tags *tags;
-    _Atomic int64_t clock_ahead_ms; /* the server's, of ours */
+    _Atomic int64_t clock_ahead_ms;   /* the server's, of ours */
+    _Atomic uint64_t trouble_told_ms; /* monotonic: when it was last said that a request is tried again */
     pthread_mutex_t lock;
     struct s3_upload *uploads; /* the live ones; guarded by lock */
 };

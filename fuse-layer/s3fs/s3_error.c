@@ -12,41 +12,47 @@ static const struct {
     const char *code;
     enum err_code err;
     enum s3_remedy remedy;
+    const char *hint; /* what a user can do; NULL: nothing but what the code says */
 } by_code[] = {
-    {"NoSuchKey", ERR_NOT_FOUND, S3_REMEDY_NONE},
-    {"NoSuchBucket", ERR_NOT_FOUND, S3_REMEDY_NONE},
-    {"NoSuchUpload", ERR_NOT_FOUND, S3_REMEDY_NONE},
-    {"PreconditionFailed", ERR_STALE, S3_REMEDY_NONE},
-    {"ConditionalRequestConflict", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"OperationAborted", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"SlowDown", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"SlowDownRead", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"SlowDownWrite", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"ServiceUnavailable", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"Throttling", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"ThrottlingException", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"RequestThrottled", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"RequestLimitExceeded", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"BandwidthLimitExceeded", ERR_OVERLOADED, S3_REMEDY_RETRY},
-    {"InternalError", ERR_IO, S3_REMEDY_RETRY},
-    {"RequestTimeout", ERR_TIMEOUT, S3_REMEDY_RETRY},
+    {"NoSuchKey", ERR_NOT_FOUND, S3_REMEDY_NONE, NULL},
+    {"NoSuchBucket", ERR_NOT_FOUND, S3_REMEDY_NONE, NULL},
+    {"NoSuchUpload", ERR_NOT_FOUND, S3_REMEDY_NONE, NULL},
+    {"PreconditionFailed", ERR_STALE, S3_REMEDY_NONE, NULL},
+    {"ConditionalRequestConflict", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"OperationAborted", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"SlowDown", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"SlowDownRead", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"SlowDownWrite", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"ServiceUnavailable", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"Throttling", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"ThrottlingException", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"RequestThrottled", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"RequestLimitExceeded", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"BandwidthLimitExceeded", ERR_OVERLOADED, S3_REMEDY_RETRY, NULL},
+    {"InternalError", ERR_IO, S3_REMEDY_RETRY, NULL},
+    {"RequestTimeout", ERR_TIMEOUT, S3_REMEDY_RETRY, NULL},
     /* Our body was damaged or cut on its way. */
-    {"IncompleteBody", ERR_IO, S3_REMEDY_RETRY},
-    {"BadDigest", ERR_IO, S3_REMEDY_RETRY},
-    {"XAmzContentSHA256Mismatch", ERR_IO, S3_REMEDY_RETRY},
-    {"XAmzContentChecksumMismatch", ERR_IO, S3_REMEDY_RETRY},
-    {"PermanentRedirect", ERR_UPSTREAM, S3_REMEDY_REGION},
-    {"TemporaryRedirect", ERR_UPSTREAM, S3_REMEDY_REGION},
-    {"Redirect", ERR_UPSTREAM, S3_REMEDY_REGION},
-    {"AuthorizationHeaderMalformed", ERR_INVALID, S3_REMEDY_REGION},
-    {"IllegalLocationConstraintException", ERR_INVALID, S3_REMEDY_REGION},
-    {"ExpiredToken", ERR_DENIED, S3_REMEDY_CREDENTIALS},
-    {"ExpiredTokenException", ERR_DENIED, S3_REMEDY_CREDENTIALS},
-    {"TokenRefreshRequired", ERR_DENIED, S3_REMEDY_CREDENTIALS},
-    {"InvalidToken", ERR_DENIED, S3_REMEDY_CREDENTIALS},
-    {"InvalidAccessKeyId", ERR_DENIED, S3_REMEDY_CREDENTIALS},
-    {"RequestTimeTooSkewed", ERR_DENIED, S3_REMEDY_CLOCK},
-    {"QuotaExceeded", ERR_UPSTREAM, S3_REMEDY_NONE},
+    {"IncompleteBody", ERR_IO, S3_REMEDY_RETRY, NULL},
+    {"BadDigest", ERR_IO, S3_REMEDY_RETRY, NULL},
+    {"XAmzContentSHA256Mismatch", ERR_IO, S3_REMEDY_RETRY, NULL},
+    {"XAmzContentChecksumMismatch", ERR_IO, S3_REMEDY_RETRY, NULL},
+    {"PermanentRedirect", ERR_UPSTREAM, S3_REMEDY_REGION, NULL},
+    {"TemporaryRedirect", ERR_UPSTREAM, S3_REMEDY_REGION, NULL},
+    {"Redirect", ERR_UPSTREAM, S3_REMEDY_REGION, NULL},
+    {"AuthorizationHeaderMalformed", ERR_INVALID, S3_REMEDY_REGION, NULL},
+    {"IllegalLocationConstraintException", ERR_INVALID, S3_REMEDY_REGION, NULL},
+    {"ExpiredToken", ERR_DENIED, S3_REMEDY_CREDENTIALS, "AWS_SESSION_TOKEN and its keys have expired"},
+    {"ExpiredTokenException", ERR_DENIED, S3_REMEDY_CREDENTIALS, NULL},
+    {"TokenRefreshRequired", ERR_DENIED, S3_REMEDY_CREDENTIALS, NULL},
+    {"InvalidToken", ERR_DENIED, S3_REMEDY_CREDENTIALS, NULL},
+    {"InvalidAccessKeyId", ERR_DENIED, S3_REMEDY_CREDENTIALS,
+     "this server does not know AWS_ACCESS_KEY_ID: is AWS_ENDPOINT_URL the one it is for?"},
+    {"RequestTimeTooSkewed", ERR_DENIED, S3_REMEDY_CLOCK, "the clock here is wrong"},
+    {"AccessDenied", ERR_DENIED, S3_REMEDY_NONE,
+     "the keys are known, and may not do this: s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject"},
+    {"SignatureDoesNotMatch", ERR_DENIED, S3_REMEDY_NONE,
+     "AWS_SECRET_ACCESS_KEY is not the one of that AWS_ACCESS_KEY_ID"},
+    {"QuotaExceeded", ERR_UPSTREAM, S3_REMEDY_NONE, NULL},
 };
 
 static const struct {
@@ -150,13 +156,22 @@ bool s3_body_is_error(struct slice body)
     return xml_next(&x, NULL) == XML_START && xml_is(&x, "Error");
 }
 
+static const char *hint_of(const struct s3_problem *p)
+{
+    for (size_t i = 0; i < sizeof by_code / sizeof by_code[0]; ++i) {
+        if (strcmp(p->code, by_code[i].code) == 0 && by_code[i].hint)
+            return by_code[i].hint;
+    }
+    return p->err == ERR_UPSTREAM && p->status >= 300 && p->status < 400
+               ? "the bucket is in another region or at another endpoint: AWS_REGION, AWS_ENDPOINT_URL"
+               : NULL;
+}
+
 int s3_problem_err(const struct s3_problem *p, struct err *err)
 {
-    const char *hint = p->err == ERR_UPSTREAM && p->status >= 300 && p->status < 400
-                           ? " (the bucket is in another region or at another endpoint: AWS_REGION)"
-                           : "";
-    return err_set(err, p->err, "the server answered %d%s%s%s%s%s", p->status, p->code[0] ? " " : "", p->code,
-                   p->message[0] ? ": " : "", p->message, hint);
+    const char *hint = hint_of(p);
+    return err_set(err, p->err, "the server answered %d%s%s%s%s%s%s", p->status, p->code[0] ? " " : "",
+                   p->code, p->message[0] ? ": " : "", p->message, hint ? "; " : "", hint ? hint : "");
 }
 
 int s3_errno(const struct err *err)

@@ -98,7 +98,7 @@ bool s3_place_learn(struct s3_places *p, const char *bucket, const char *region,
 }
 
 /* 3 to 63 of these, as old buckets and other servers have them; new ones at AWS are stricter. */
-static bool bucket_valid(const char *bucket)
+bool s3_bucket_valid(const char *bucket)
 {
     size_t n = strlen(bucket);
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
@@ -133,7 +133,7 @@ int s3_place_find(struct s3_places *p, const char *bucket, const char *key, stru
                   struct err *err)
 {
     struct s3_place place = {0};
-    if (bucket && !bucket_valid(bucket))
+    if (bucket && !s3_bucket_valid(bucket))
         return err_set(err, ERR_INVALID, "'%.80s' is not the name of a bucket", bucket);
     if (key && (!*key || strlen(key) > S3_KEY_MAX))
         return err_set(err, ERR_INVALID, "a key has 1 to %d bytes", S3_KEY_MAX);

@@ -2,6 +2,8 @@
 #ifndef RAC_S3FS_S3_PLACE_H
 #define RAC_S3FS_S3_PLACE_H
 /* Where a bucket's requests go: server, path and region, as configured and as learned from redirects. */
+#include <stdbool.h>
+
 #include "fuse-layer/s3fs/s3_config.h"
 #include "fuse-layer/s3fs/url.h"
 
@@ -13,10 +15,12 @@ struct s3_place {
     char *path; /* escaped, begins with '/'; malloc'd */
 };
 
+/* Could it be the name of a bucket, here or at AWS: it becomes part of a host name or a path. */
+bool s3_bucket_valid(const char *bucket);
 struct s3_places *s3_places_new(const struct s3_config *config, struct err *err);
 void s3_places_free(struct s3_places *p);
 /* bucket NULL: the service itself; key NULL: the bucket itself. ERR_INVALID for a bucket name that could not
- * be one (it becomes part of a host name or a path), or an empty or overlong key. Any thread. */
+ * be one, or an empty or overlong key. Any thread. */
 int s3_place_find(struct s3_places *p, const char *bucket, const char *key, struct s3_place *ret,
                   struct err *err);
 void s3_place_free(struct s3_place *p);
