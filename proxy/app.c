@@ -249,7 +249,8 @@ static void make_rooms(struct app *app)
     limits.connect_timeout_ms = (uint32_t)o->connect_timeout_ms;
     limits.head_timeout_ms = (uint32_t)o->head_timeout_ms;
     limits.stall_timeout_ms = (uint32_t)o->stall_timeout_ms;
-    app->access = access_new();
+    struct access_config access = {.anonymous = ACCESS_PULL | ACCESS_REQUEST | ACCESS_READ_RECORDS};
+    app->access = access_new(&access);
     app->upstream = upstream_shared_new(&limits);
     app->documents = documents_new(&app->env, o->cache_memory_bytes);
     app->links = links_new(&app->env, LINKS_IN_MEMORY);

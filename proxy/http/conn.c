@@ -83,6 +83,7 @@ static void on_close(void *data)
     --w->conn_count;
     linger_begin(c);
     c->magic = 0;
+    free(c->client_name);
     free(c);
     release(w->server);
 }

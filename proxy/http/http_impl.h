@@ -148,6 +148,7 @@ struct conn {
     uint64_t resets_us;      /* … as of then */
     int linger_fd;           /* linger.c: a second descriptor of the socket, or -1 */
     char peer[56];           /* "" until somebody asks */
+    char *client_name;       /* tls.c: of a verified certificate, or NULL */
 };
 
 /*

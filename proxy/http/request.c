@@ -294,6 +294,11 @@ const char *request_peer(struct request *r)
     return c->peer;
 }
 
+const char *request_client_name(const struct request *r)
+{
+    return r->conn->client_name;
+}
+
 const char *request_id(const struct request *r)
 {
     return r->id;

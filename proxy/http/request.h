@@ -48,6 +48,9 @@ struct slice request_body(const struct request *r); /* whole; at most the server
 bool request_is_tls(const struct request *r);
 /* "192.0.2.1:4711", "[2001:db8::1]:4711" */
 const char *request_peer(struct request *r);
+/* The common name of the client's certificate, if it sent one that `tls.client-ca` vouches for, or NULL. Of
+ * the connection: the same for all its requests. */
+const char *request_client_name(const struct request *r);
 /* 26 characters (ULID), made by us for each request; sent back as X-Request-Id. */
 const char *request_id(const struct request *r);
 /* Monotonic microseconds at which the head was there. */
