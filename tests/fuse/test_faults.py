@@ -14,7 +14,7 @@ import pytest
 from rig.process import wait_for
 from rig.s3faults import Fault, S3Faults
 from test_files import MIB, data, read, refused, write
-from test_model import Model
+from test_model import SEED, Model
 
 
 @pytest.fixture
@@ -129,19 +129,28 @@ def short(fault):
 
 
 # -- faults -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("count", [250, pytest.param(2500, marks=pytest.mark.long)])
-def test_random_operations_with_faults(scratch, folder, s3, count):
+def storm(s3):
+    """Every fault that a driver has to get through, at primes, so that they meet in all orders."""
     s3.rule("GET /data/*", Fault(reset_after=3000), every=29)
     s3.rule("GET /data/*", Fault(cut_after=70_000), every=31)
+    s3.rule("GET /data/*", Fault(shift_range=1), every=41)
+    s3.rule("GET /data/*", Fault(short_by=7), every=43)
+    s3.rule("GET /data/*", Fault(rate=400_000), every=97)
     s3.rule("*", Fault(status=503, code="SlowDown"), every=10)
+    s3.rule("*", Fault(lose=True), every=19)
     s3.rule("*", Fault(refuse=True), every=23)
     s3.rule("*", Fault(status=500), every=37)
-    model = Model(folder, scratch.folder("model"), 99)
+
+
+@pytest.mark.parametrize("count", [250, pytest.param(2500, marks=pytest.mark.long)])
+def test_random_operations_with_faults(scratch, folder, s3, count):
+    storm(s3)
+    model = Model(folder, scratch.folder("model"), SEED)
     for _ in range(count):
         model.step()
     model.finish()
     expected = model.contents(1)
-    assert model.contents(0) == expected
+    assert model.contents(0) == expected, f"seed {SEED}"
     assert {k: o.body for k, o in s3.objects["data"].items() if not k.endswith("/")} == {
         k: v for k, v in expected.items() if v is not None}
     assert s3.uploads == {}
