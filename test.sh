@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds everything with and without sanitizers, and runs all tests.
 #
-#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients] [-k EXPR]
+#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients|s3|fuse] [-k EXPR]
 #
-#   --long   also what takes minutes: fuzzers for 60 s each, a Debian image made by debootstrap
+#   --long   also what takes minutes: fuzzers for 60 s each, a Debian image made by debootstrap, files of GiB in S3
 #   --only   one stage (may be given several times)
-#   -k EXPR  only the behaviour and client tests that match, as pytest has it
+#   -k EXPR  only the tests of pytest that match: behaviour, clients, s3 and fuse
 #
 # As root, or with sudo for packages that are missing and for the engines. The last line counts.
 set -uo pipefail
