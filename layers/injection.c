@@ -84,6 +84,7 @@ static json_t *layer_to_json(const struct injection_layer *layer, bool full)
 static json_t *injection_to_json(const struct injection *inj, bool full)
 {
     json_t *obj = json_object();
+    char platform[PLATFORM_STR_MAX];
     if (inj->layer_count) {
         json_t *layers = json_array();
         for (size_t i = 0; i < inj->layer_count; ++i)
@@ -105,6 +106,8 @@ static json_t *injection_to_json(const struct injection *inj, bool full)
         put(obj, "user", json_string(inj->user == INJECTION_USER_KEEP ? "keep" : "root-then-drop"));
     if (full || (inj->chain == INJECTION_CHAIN_ENV && inj->entrypoint.n))
         put(obj, "entrypointChain", json_string(inj->chain == INJECTION_CHAIN_ARGS ? "args" : "env"));
+    if (inj->has_platform)
+        put(obj, "platform", json_string(platform_format(&inj->platform, platform)));
     return obj;
 }
 
@@ -179,6 +182,11 @@ enum injection_chain injection_chain(const struct injection *inj)
     return inj->chain;
 }
 
+const struct platform *injection_platform(const struct injection *inj)
+{
+    return inj->has_platform ? &inj->platform : NULL;
+}
+
 bool injection_is_empty(const struct injection *inj)
 {
     return inj->layer_count == 0 && inj->entrypoint.n == 0 && inj->cmd.n == 0 && inj->env.n == 0 &&
@@ -194,6 +202,8 @@ bool injection_applies(const struct injection *inj, const struct platform *platf
 {
     /* "unknown" is what build tools call a manifest that is not to be run. */
     if (strcmp(platform->os, "windows") == 0 || strcmp(platform->os, "unknown") == 0)
+        return false;
+    if (inj->has_platform && !platform_matches(&inj->platform, platform))
         return false;
     for (size_t i = 0; i < inj->layer_count; ++i)
         if (injection_layer_applies(&inj->layers[i], platform))

@@ -41,6 +41,8 @@ enum layer_location {
     LAYER_HTTPS, /* a URL */
     LAYER_DATA,  /* "data:" + base64 of the gzip tar */
     LAYER_GZIP,  /* "gzip:" + base64 of the zlib-deflated gzip tar */
+    LAYER_IMAGE, /* "image:" + the canonical name of a repository that has the blob gzipDigest; never a
+                    client's */
 };
 
 struct injection_layer {
@@ -96,8 +98,12 @@ const char *injection_working_dir(const struct injection *inj);
 enum injection_user injection_user(const struct injection *inj);
 enum injection_chain injection_chain(const struct injection *inj);
 
+/* The one platform whose images it changes; NULL: all. Borrowed. */
+const struct platform *injection_platform(const struct injection *inj);
+
 bool injection_is_empty(const struct injection *inj); /* nothing at all: a plain pass-through */
-/* Does it change images of this platform: not Windows, and where it has layers at least one is for it. */
+/* Does it change images of this platform: not Windows, within the injection's own platform if it has one, and
+ * where it has layers at least one is for it. */
 bool injection_applies(const struct injection *inj, const struct platform *platform);
 bool injection_layer_applies(const struct injection_layer *layer, const struct platform *platform);
 

@@ -15,6 +15,8 @@ struct injection {
     char *working_dir; /* NULL = the image's */
     enum injection_user user;
     enum injection_chain chain;
+    bool has_platform;
+    struct platform platform;
     char *canonical; /* these three by injection_seal */
     size_t canonical_len;
     struct digest digest;

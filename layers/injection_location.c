@@ -34,6 +34,8 @@ int injection_location_kind(struct slice location, enum layer_location *ret, str
         *ret = LAYER_DATA;
     } else if (slice_starts_with(location, "gzip:")) {
         *ret = LAYER_GZIP;
+    } else if (slice_starts_with(location, "image:") && location.len > 6) {
+        *ret = LAYER_IMAGE;
     } else if (slice_starts_with(location, "http://")) {
         return err_set(err, ERR_INVALID, "'location' is plain http: use https://");
     } else if (location.len == 0 || has_scheme(location)) {

@@ -14,8 +14,9 @@ struct parser {
     const char *base_dir; /* absolute */
 };
 
-static const char *const root_names[] = {"layers", "entrypoint",      "cmd", "env", "workingDir", "labels",
-                                         "user",   "entrypointChain", NULL};
+static const char *const root_names[] = {"layers",     "entrypoint", "cmd",  "env",
+                                         "workingDir", "labels",     "user", "entrypointChain",
+                                         "platform",   NULL};
 static const char *const layer_names[] = {"location", "gzipDigest", "gzipSize",    "tarDigest",
                                           "name",     "platform",   "skipHashing", NULL};
 
@@ -125,7 +126,7 @@ static int parse_location(const struct parser *ps, const json_t *obj, struct inj
         return err_set(err, ERR_INVALID, "'location' is missing: where the layer's bytes are");
     if (injection_location_kind(slice_of(s), &kind, err) < 0)
         return -1;
-    if (kind == LAYER_FILE && ps->trust == INJECTION_FROM_CLIENT)
+    if ((kind == LAYER_FILE || kind == LAYER_IMAGE) && ps->trust == INJECTION_FROM_CLIENT)
         return err_set(err, ERR_INVALID, "'location' must be https://, data: or gzip:");
     layer->location =
         kind == LAYER_FILE && s[0] != '/' ? mem_printf("%s/%s", ps->base_dir, s) : mem_strdup(s);
@@ -196,7 +197,7 @@ static int parse_layers(const struct parser *ps, const json_t *obj, struct injec
 
 static int parse_members(const struct parser *ps, const json_t *obj, struct injection *inj, struct err *err)
 {
-    const char *dir;
+    const char *dir, *platform;
     int user = 0, chain = ps->trust == INJECTION_FROM_CLIENT;
     if (!json_is_object(obj))
         return err_set(err, ERR_INVALID, "an injection must be a JSON object");
@@ -205,8 +206,12 @@ static int parse_members(const struct parser *ps, const json_t *obj, struct inje
         parse_list(obj, "cmd", &inj->cmd, err) < 0 || parse_env(obj, inj, err) < 0 ||
         parse_labels(obj, inj, err) < 0 || json_get_str(obj, "workingDir", &dir, err) < 0 ||
         parse_choice(obj, "user", "keep", "root-then-drop", &user, err) < 0 ||
-        parse_choice(obj, "entrypointChain", "args", "env", &chain, err) < 0)
+        parse_choice(obj, "entrypointChain", "args", "env", &chain, err) < 0 ||
+        json_get_str(obj, "platform", &platform, err) < 0)
         return -1;
+    inj->has_platform = platform && *platform;
+    if (inj->has_platform && platform_parse(slice_of(platform), &inj->platform, err) < 0)
+        return err_wrap(err, "'platform'");
     inj->working_dir = dir && *dir ? mem_strdup(dir) : NULL;
     inj->user = user ? INJECTION_USER_ROOT_THEN_DROP : INJECTION_USER_KEEP;
     inj->chain = chain ? INJECTION_CHAIN_ENV : INJECTION_CHAIN_ARGS;

@@ -64,6 +64,9 @@ int layer_source_read(const struct injection_layer *layer, layer_source_sink *si
         return err_set(err, ERR_UNSUPPORTED,
                        "%s is not fetched by this command: download it, and name the file as location",
                        layer->location);
+    if (kind == LAYER_IMAGE)
+        return err_set(err, ERR_UNSUPPORTED, "%s is not fetched by this command: only the proxy does",
+                       layer->location);
     cleanup_layer_verifier struct layer_verifier *v = layer_verifier_new(layer, TAR_BYTES_MAX);
     struct reader r = {.verifier = v, .sink = sink, .arg = arg};
     progress_start(&r.progress, "checking", layer->gzip_size);

@@ -146,9 +146,11 @@ struct warm_up {
 static void warm_up(void *arg)
 {
     struct warm_up *w = arg;
-    for (size_t i = 0; i < rules_injection_count(w->config->rules); ++i)
-        injected_layers_ensure(w->app->layers, w->loop, rules_injection_at(w->config->rules, i),
-                               on_layers_checked, NULL);
+    for (size_t i = 0; i < rules_injection_count(w->config->rules); ++i) {
+        struct injection *injection = rules_injection_at(w->config->rules, i);
+        injected_layers_keep(w->app->layers, injection);
+        injected_layers_ensure(w->app->layers, w->loop, injection, on_layers_checked, NULL);
+    }
     registry_config_unref(w->config);
     free(w);
 }
@@ -256,7 +258,7 @@ static void make_rooms(struct app *app)
     app->links = links_new(&app->env, LINKS_IN_MEMORY);
     app->tags = tags_new(&app->env, app->documents, app->links);
     app->fills = fills_new(&app->env);
-    app->layers = injected_layers_new(&app->env, o->max_layer_bytes);
+    app->layers = injected_layers_new(&app->env, &app->layer_sources, o->max_layer_bytes);
     app->variants = variants_new(&app->env, app->documents, app->links, app->layers);
     app->registry = (struct registry){.env = &app->env,
                                       .documents = app->documents,

@@ -26,6 +26,7 @@ struct app {
     struct links *links;
     struct tags *tags;
     struct fills *fills;
+    struct layer_sources layer_sources;
     struct injected_layers *layers;
     struct variants *variants;
     struct registry registry;

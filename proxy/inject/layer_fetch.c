@@ -13,14 +13,18 @@
 
 #define CHUNK ((size_t)256 << 10)
 
+#define INLINE_MAX ((uint64_t)64 << 20) /* of a layer that stands in the injection's own text */
+
 struct layer_fetch {
     const struct cache_env *env;
+    const struct layer_sources *sources;
     struct loop *loop;
     struct injection *injection;
     const struct injection_layer *layer;
     uint64_t max_tar_bytes;
+    bool prove, asked;            /* asked: its image's repository has been, once */
     struct blob *stored;          /* being checked again */
-    struct blob_partial *partial; /* being written */
+    struct blob_partial *partial; /* being written; NULL while proving what is stored already */
     struct layer_verifier *verifier;
     uint64_t written;
     bool failed;
@@ -63,7 +67,7 @@ static void on_published(void *arg, struct blob *blob, const struct err *err)
 static void written(void *arg)
 {
     struct layer_fetch *f = arg;
-    if (f->failed)
+    if (f->failed || !f->partial)
         finish(f);
     else
         f->env->store->ops->partial_publish(f->env->store, f->loop, steal_ptr(&f->partial), on_published, f);
@@ -74,6 +78,8 @@ static int take(struct layer_fetch *f, const char *p, size_t len)
 {
     if (layer_verifier_update(f->verifier, p, len, &f->err) < 0)
         return -1;
+    if (!f->partial)
+        return 0;
     hasher_update(f->partial->hash, p, len);
     while (len) {
         ssize_t n = pwrite(f->partial->fd, p, len, (off_t)f->written);
@@ -124,6 +130,10 @@ static int copy_local(struct layer_fetch *f, enum layer_location where)
             return err_set_errno(&f->err, ERR_IO, errno, "cannot open %s", f->layer->location);
         return read_through(f, fd, f->layer->location, true);
     }
+    if (f->layer->gzip_size > INLINE_MAX)
+        return err_set(&f->err, ERR_SIZE_INVALID,
+                       "gzipSize is %llu: a layer that stands in the text itself may have %llu bytes",
+                       (unsigned long long)f->layer->gzip_size, (unsigned long long)INLINE_MAX);
     cleanup_buf struct buf bytes = {.max = f->layer->gzip_size + 1};
     if (injection_layer_decode(f->layer, f->layer->gzip_size + 1, &bytes, &f->err) < 0 ||
         take(f, bytes.p, bytes.len) < 0)
@@ -145,8 +155,9 @@ static bool on_head(void *arg, const struct fetch_head *head)
     struct layer_fetch *f = arg;
     char shown[300];
     log_redact_url(f->layer->location, shown, sizeof shown);
-    if (head->status != 200)
-        f->failed = err_set(&f->err, ERR_UPSTREAM, "%s answered %d", shown, head->status);
+    if (head->status != 200) /* what its server says no to is a wrong location, not a broken server */
+        f->failed = err_set(&f->err, head->status < 500 ? ERR_INVALID : ERR_UPSTREAM, "%s answered %d", shown,
+                            head->status);
     else if (head->content_length >= 0 && (uint64_t)head->content_length != f->layer->gzip_size)
         f->failed = err_set(&f->err, ERR_DIGEST_INVALID, "gzipSize: expected %llu, %s has %lld",
                             (unsigned long long)f->layer->gzip_size, shown, (long long)head->content_length);
@@ -177,10 +188,43 @@ static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on
 
 /* ---- the way there ---- */
 
+static void look(struct layer_fetch *f);
+
+static bool host_is_allowed(const struct layer_fetch *f)
+{
+    struct slice rest = slice_of(f->layer->location + strlen("https://"));
+    const char *end = strpbrk(rest.p, "/?#");
+    struct slice host = {rest.p, end ? (size_t)(end - rest.p) : rest.len};
+    const char *at = memrchr(host.p, '@', host.len);
+    if (at)
+        host = (struct slice){at + 1, host.len - (size_t)(at + 1 - host.p)};
+    const char *bracket = memchr(host.p, ']', host.len), *colon = memrchr(host.p, ':', host.len);
+    if (colon && (!bracket || colon > bracket))
+        host.len = (size_t)(colon - host.p);
+    for (const char *const *h = f->sources->hosts; h && *h; ++h)
+        if (slice_ieq_str(host, *h))
+            return true;
+    return false;
+}
+
+/* The bytes are read from their location: into the partial, or only looked at. */
+static void read_location(struct layer_fetch *f)
+{
+    enum layer_location where;
+    if (injection_layer_location(f->layer, &where, &f->err) == 0 && where == LAYER_HTTPS)
+        (void)fetch_start(f->env->client(f->loop),
+                          &(struct fetch_params){.url = f->layer->location,
+                                                 .accept = "*/*",
+                                                 .private_addresses = host_is_allowed(f),
+                                                 .ca_file = f->sources->ca_file},
+                          &ops, f);
+    else
+        jobs_submit(f->env->jobs, f->loop, copy_job, written, f);
+}
+
 static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
 {
     struct layer_fetch *f = arg;
-    enum layer_location where;
     f->partial = p;
     if (!p) {
         f->failed = true;
@@ -199,15 +243,36 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
             return;
         }
     }
-    if (injection_layer_location(f->layer, &where, &f->err) == 0 && where == LAYER_HTTPS)
-        (void)fetch_start(f->env->client(f->loop),
-                          &(struct fetch_params){.url = f->layer->location, .accept = "*/*"}, &ops, f);
-    else
-        jobs_submit(f->env->jobs, f->loop, copy_job, written, f);
+    read_location(f);
+}
+
+static void on_image_blob(void *arg, const struct err *err)
+{
+    struct layer_fetch *f = arg;
+    if (err) {
+        f->failed = true;
+        f->err = *err;
+        finish(f);
+        return;
+    }
+    look(f);
 }
 
 static void open_partial(struct layer_fetch *f)
 {
+    enum layer_location where = LAYER_FILE;
+    (void)injection_layer_location(f->layer, &where, NULL);
+    if (where == LAYER_IMAGE) {
+        if (f->asked) {
+            f->failed = err_set(&f->err, ERR_IO, "gone from the store as soon as it was there");
+            loop_post(f->loop, finish_on_loop, f);
+            return;
+        }
+        f->asked = true;
+        f->sources->image_blob(f->sources->arg, f->loop, f->layer->location + strlen("image:"),
+                               &f->layer->gzip_digest, f->layer->gzip_size, on_image_blob, f);
+        return;
+    }
     layer_verifier_free(f->verifier);
     f->verifier = layer_verifier_new(f->layer, f->max_tar_bytes);
     f->env->store->ops->partial_open(f->env->store, f->loop, &f->layer->gzip_digest, on_opened, f);
@@ -221,6 +286,10 @@ static void on_checked(void *arg)
         return;
     }
     struct digest digest = f->layer->gzip_digest;
+    if (f->asked) { /* just came from its repository, which verifies: the claim is what is wrong */
+        finish(f);
+        return;
+    }
     /* If the bytes have the gzip digest, the injection is wrong and fetching them again changes nothing: the
      * second check says so. If not, the stored blob is damaged. */
     log_warn("stored layer does not pass the check", F_S("digest", digest.s), F_ERR(&f->err));
@@ -238,26 +307,38 @@ static void on_stored(void *arg, struct blob *blob, const struct err *err)
         open_partial(f);
         return;
     }
+    enum layer_location where = LAYER_FILE;
+    (void)injection_layer_location(f->layer, &where, NULL);
     f->stored = blob;
+    layer_verifier_free(f->verifier);
     f->verifier = layer_verifier_new(f->layer, f->max_tar_bytes);
-    jobs_submit(f->env->jobs, f->loop, check_stored, on_checked, f);
+    if (f->prove && where != LAYER_IMAGE)
+        read_location(f);
+    else
+        jobs_submit(f->env->jobs, f->loop, check_stored, on_checked, f);
 }
 
-void layer_fetch(const struct cache_env *env, struct loop *loop, struct injection *injection,
-                 const struct injection_layer *layer, uint64_t max_tar_bytes, layer_fetch_fn *fn, void *arg)
+static void look(struct layer_fetch *f)
+{
+    f->env->store->ops->get(f->env->store, f->loop, &f->layer->gzip_digest, on_stored, f);
+}
+
+void layer_fetch(const struct layer_fetch_params *params, struct loop *loop, layer_fetch_fn *fn, void *arg)
 {
     struct layer_fetch *f = mem_new(struct layer_fetch);
-    *f = (struct layer_fetch){.env = env,
+    *f = (struct layer_fetch){.env = params->env,
+                              .sources = params->sources,
                               .loop = loop,
-                              .injection = injection_ref(injection),
-                              .layer = layer,
-                              .max_tar_bytes = max_tar_bytes,
+                              .injection = injection_ref(params->injection),
+                              .layer = params->layer,
+                              .max_tar_bytes = params->max_tar_bytes,
+                              .prove = params->prove,
                               .fn = fn,
                               .arg = arg};
-    if (layer->gzip_size == 0) {
+    if (f->layer->gzip_size == 0) {
         f->failed = err_set(&f->err, ERR_INVALID, "gzipSize is 0");
         loop_post(loop, finish_on_loop, f);
         return;
     }
-    env->store->ops->get(env->store, loop, &layer->gzip_digest, on_stored, f);
+    look(f);
 }

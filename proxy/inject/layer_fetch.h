@@ -7,7 +7,28 @@
 #include "proxy/cache/env.h"
 
 typedef void layer_fetch_fn(void *arg, const struct err *err);
-/* `layer` lives as long as `injection`, of which a reference is taken. Never calls back from inside. */
-void layer_fetch(const struct cache_env *env, struct loop *loop, struct injection *injection,
-                 const struct injection_layer *layer, uint64_t max_tar_bytes, layer_fetch_fn *fn, void *arg);
+
+/* Where the bytes of layers may come from, besides public https servers; as long as the process. */
+struct layer_sources {
+    const char *const *hosts; /* of https locations that may have private addresses, lower case, no port;
+                                 NULL-terminated, or NULL */
+    const char *ca_file;      /* NULL: the system's authorities */
+    /* Brings a blob of an image's repository into the store ("docker.io/library/busybox", "#<account>" behind
+     * it if that account's credentials are to be used); answers later on `loop`. */
+    void (*image_blob)(void *arg, struct loop *loop, const char *name, const struct digest *digest,
+                       uint64_t size, layer_fetch_fn *fn, void *fn_arg);
+    void *arg;
+};
+
+struct layer_fetch_params {
+    const struct cache_env *env;
+    const struct layer_sources *sources;
+    struct injection *injection;
+    const struct injection_layer *layer; /* lives as long as `injection`, of which a reference is taken */
+    uint64_t max_tar_bytes;
+    bool prove; /* that the bytes are in the store is not enough: its location must have them. Knowing a
+                   digest is no right to the bytes */
+};
+/* Never calls back from inside. */
+void layer_fetch(const struct layer_fetch_params *params, struct loop *loop, layer_fetch_fn *fn, void *arg);
 #endif

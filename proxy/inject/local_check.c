@@ -46,7 +46,7 @@ int local_check(const struct injection *injection, uint64_t max_tar_bytes, struc
         enum layer_location where;
         if (injection_layer_location(layer, &where, err) < 0)
             return -1;
-        if (where == LAYER_HTTPS)
+        if (where == LAYER_HTTPS || where == LAYER_IMAGE)
             continue;
         cleanup_layer_verifier struct layer_verifier *v = layer_verifier_new(layer, max_tar_bytes);
         int rc = where == LAYER_FILE ? check_file(layer, v, err) : check_text(layer, v, err);
