@@ -66,6 +66,22 @@ static const char *const sql[SQL_COUNT] = {
     [SQL_INJECTION_PUT] = "INSERT INTO injection (object, text) VALUES (?1, ?2) ON CONFLICT (object) "
                           "DO UPDATE SET text = excluded.text WHERE text <> excluded.text",
     [SQL_INJECTION_GET] = "SELECT text FROM injection WHERE object = ?1",
+    [SQL_TOKEN_PUT] =
+        "INSERT INTO token (key, created_ms, expires_ms, account, image, tag, source, injection, "
+        "target, name, platform, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [SQL_TOKEN_GET] = "SELECT t.created_ms, t.expires_ms, t.account, i.canonical, t.tag, s.digest, j.digest, "
+                      "o.digest, t.name, t.platform, t.note, t.pulls FROM token t "
+                      "JOIN image i ON i.id = t.image JOIN object s ON s.id = t.source "
+                      "JOIN object j ON j.id = t.injection JOIN object o ON o.id = t.target WHERE t.key = ?1",
+    [SQL_TOKEN_DROP] = "DELETE FROM token WHERE key = ?1",
+    [SQL_TOKEN_PULLED] = "UPDATE token SET pulls = pulls + ?2 WHERE key = ?1",
+    [SQL_TOKEN_PRUNE] = "DELETE FROM token WHERE key IN "
+                        "(SELECT key FROM token WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
+    [SQL_LINK_BELOW] = "WITH RECURSIVE below(id) AS (SELECT ?2 "
+                       "UNION SELECT l.object FROM link l JOIN below b ON l.manifest = b.id "
+                       "WHERE l.repo = ?1 AND l.kind = 1) "
+                       "SELECT 1 FROM link l JOIN below b ON l.manifest = b.id "
+                       "WHERE l.repo = ?1 AND l.object = ?3 LIMIT 1",
     [SQL_NAMES] =
         "SELECT canonical FROM image WHERE canonical > ?1 AND pulled = 1 ORDER BY canonical LIMIT ?2",
     [SQL_CHECK_PUT] = "INSERT INTO meta (key, value) VALUES ('check', ?1) "

@@ -30,7 +30,7 @@
 #define SQLITE_STATE_BATCH_MAX   4096                /* writes a transaction */
 #define SQLITE_STATE_WAITING_MAX 100000              /* writes that wait, and as many reads */
 #define SQLITE_STATE_BYTES_MAX   ((size_t)128 << 20) /* of calls that wait, with their arguments */
-#define SQLITE_STATE_SCHEMA      1                   /* PRAGMA user_version */
+#define SQLITE_STATE_SCHEMA      2                   /* PRAGMA user_version */
 
 /* ---- sqlite_conn.c: a connection of one thread, with its prepared statements ---- */
 
@@ -61,6 +61,12 @@ enum sqlite_stmt_id {
     SQL_VARIANT_PUT,
     SQL_INJECTION_PUT,
     SQL_INJECTION_GET,
+    SQL_TOKEN_PUT,
+    SQL_TOKEN_GET,
+    SQL_TOKEN_DROP,
+    SQL_TOKEN_PULLED,
+    SQL_TOKEN_PRUNE,
+    SQL_LINK_BELOW,
     SQL_NAMES,
     SQL_CHECK_PUT,
     SQL_CHECK_GET,
@@ -131,6 +137,8 @@ struct sqlite_call {
         state_variant_fn *variant;
         state_text_fn *text;
         state_names_fn *names;
+        state_token_fn *token;
+        state_count_fn *count;
     } fn;
     void *arg;
     /* arguments; strings stand in `store` */
@@ -141,6 +149,7 @@ struct sqlite_call {
     int64_t time_ms;
     struct state_ref *refs;
     size_t count;
+    void *data; /* malloc'd; of the file that made the call */
     /* the result */
     bool found;
     char ref_media_type[128];
@@ -210,9 +219,22 @@ int64_t sqlite_found_id(struct sqlite_conn *c, sqlite3_stmt *find, struct err *e
 void sqlite_take_text(struct sqlite_call *call, sqlite3_stmt *s, int column);
 int sqlite_take_digest(sqlite3_stmt *s, int column, struct digest *ret, struct err *err);
 
-/* ---- sqlite_calls.c, sqlite_links.c, sqlite_variants.c: the table of functions, as state.h says ---- */
+/* ---- sqlite_calls.c, sqlite_links.c, sqlite_variants.c, sqlite_tokens.c: the table of functions, as state.h
+ * says ---- */
 
 extern const struct state_ops sqlite_state_ops;
+void sqlite_token_put(struct state *s, struct loop *loop, const struct state_token *t,
+                      const char *injection_text, size_t len, state_done_fn *done, void *arg);
+void sqlite_token_get(struct state *s, struct loop *loop, const uint8_t key[STATE_TOKEN_KEY],
+                      state_token_fn *fn, void *arg);
+void sqlite_token_drop(struct state *s, struct loop *loop, const uint8_t key[STATE_TOKEN_KEY],
+                       state_done_fn *done, void *arg);
+void sqlite_token_pulled(struct state *s, const uint8_t key[STATE_TOKEN_KEY], uint64_t pulls);
+void sqlite_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,
+                        void *arg);
+void sqlite_link_below(struct state *s, struct loop *loop, const struct state_repo *repo,
+                       const struct digest *manifest, const struct digest *digest, state_count_fn *fn,
+                       void *arg);
 void sqlite_state_close(struct state *s);
 void sqlite_link_put(struct state *s, struct loop *loop, const struct state_repo *repo,
                      const struct state_manifest *m, const struct state_ref *refs, size_t ref_count,

@@ -37,6 +37,7 @@ void sqlite_call_free(struct sqlite_call *call)
     if (call->free_result)
         call->free_result(call);
     free(call->refs);
+    free(call->data);
     free(call->err);
     free(call);
 }

@@ -16,6 +16,9 @@
  *
  * link: repository `repo` refers to `object` because of `manifest`, which was served there; the row with
  * object = manifest is that manifest itself. kind 1: the object is a manifest or an index, 0: anything else.
+ *
+ * token: key is the SHA-256 of a container token, which itself stands nowhere; name is the image as asked
+ * for.
  */
 static const char *const migrations[SQLITE_STATE_SCHEMA] = {
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -34,6 +37,11 @@ static const char *const migrations[SQLITE_STATE_SCHEMA] = {
     " target INTEGER NOT NULL, media_type INTEGER, PRIMARY KEY (image, source, injection)) WITHOUT ROWID;"
     "CREATE INDEX variant_target ON variant (image, target);"
     "CREATE TABLE injection (object INTEGER PRIMARY KEY, text BLOB NOT NULL);",
+    "CREATE TABLE token (key BLOB PRIMARY KEY, created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
+    " account TEXT, image INTEGER NOT NULL, tag TEXT, source INTEGER NOT NULL, injection INTEGER NOT NULL,"
+    " target INTEGER NOT NULL, name TEXT NOT NULL, platform TEXT, note TEXT,"
+    " pulls INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    "CREATE INDEX token_expires ON token (expires_ms);",
 };
 
 static bool is_damage(int rc)

@@ -59,6 +59,23 @@ struct state_variant {
                                    else NULL */
 };
 
+#define STATE_TOKEN_KEY 32 /* bytes: SHA-256 of a container token */
+
+/* A container token: which image it stands for, and how that one is rewritten. Strings may be NULL where it
+ * says so. */
+struct state_token {
+    uint8_t key[STATE_TOKEN_KEY];
+    int64_t created_ms, expires_ms; /* wall clock */
+    const char *account;            /* who made it; NULL: anonymous */
+    const char *canonical;          /* "docker.io/library/busybox" */
+    const char *tag;                /* NULL: pinned to the target's digest */
+    struct digest source, injection, target;
+    const char *image;    /* as it was asked for */
+    const char *platform; /* "linux/amd64"; NULL: all */
+    const char *note;     /* JSON of what else was said of it; NULL: nothing */
+    uint64_t pulls;       /* token_put leaves it at 0 */
+};
+
 typedef void state_done_fn(void *arg, const struct err *err); /* err NULL = done */
 typedef void state_tag_fn(void *arg, const struct state_tag *tag,
                           const struct err *err); /* both NULL = not known */
@@ -67,6 +84,8 @@ typedef void state_ref_fn(void *arg, const struct state_ref *ref, const struct e
 typedef void state_variant_fn(void *arg, const struct state_variant *v, const struct err *err);
 typedef void state_text_fn(void *arg, const char *text, size_t len,
                            const struct err *err); /* text NULL = not known */
+typedef void state_token_fn(void *arg, const struct state_token *t, const struct err *err);
+typedef void state_count_fn(void *arg, size_t count, const struct err *err);
 typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
 
 struct state;
@@ -108,6 +127,26 @@ struct state_ops {
     void (*injection_put)(struct state *, struct loop *, const struct digest *, const char *text, size_t len,
                           state_done_fn *done, void *arg);
     void (*injection_get)(struct state *, struct loop *, const struct digest *, state_text_fn *, void *arg);
+
+    /* A token with its injection, as injection_put has it (text NULL: it is known to be there). */
+    void (*token_put)(struct state *, struct loop *, const struct state_token *, const char *injection_text,
+                      size_t len, state_done_fn *done, void *arg);
+    /* Expired ones too, until they are pruned. */
+    void (*token_get)(struct state *, struct loop *, const uint8_t key[STATE_TOKEN_KEY], state_token_fn *,
+                      void *arg);
+    /* Gone for good when done comes; one that is not there is no error. */
+    void (*token_drop)(struct state *, struct loop *, const uint8_t key[STATE_TOKEN_KEY], state_done_fn *done,
+                       void *arg);
+    /* Adds to its pulls. */
+    void (*token_pulled)(struct state *, const uint8_t key[STATE_TOKEN_KEY], uint64_t pulls);
+    /* Forgets tokens that expired before then, n at most; count says how many. */
+    void (*token_prune)(struct state *, struct loop *, int64_t before_ms, size_t n, state_count_fn *,
+                        void *arg);
+    /* count is 1 if `digest` is what that manifest lists, or what one of its children lists, as far as links
+     * under that name tell; else 0. */
+    void (*link_below)(struct state *, struct loop *, const struct state_repo *,
+                       const struct digest *manifest, const struct digest *digest, state_count_fn *,
+                       void *arg);
 
     /* Names pulled so far ("docker.io/library/busybox"), sorted by bytes, behind `after` (may be ""), at most
      * n. */

@@ -672,6 +672,16 @@ static void test_second_is_refused(void **state)
     assert_false(get_tag(f, &busybox, "latest")); /* the first goes on */
 }
 
+static int pragma_int(sqlite3 *db, const char *text)
+{
+    sqlite3_stmt *s = NULL;
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    int value = sqlite3_column_int(s, 0);
+    (void)sqlite3_finalize(s);
+    return value;
+}
+
 static void test_newer_schema_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -683,12 +693,16 @@ static void test_newer_schema_is_refused(void **state)
     f->s->ops->close(f->s);
     f->s = NULL;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    int ours = pragma_int(db, "PRAGMA user_version");
+    assert_true(ours > 0);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL), SQLITE_OK);
     (void)sqlite3_close(db);
     assert_true(sqlite_state_open(f->dir, &f->s, &err) < 0);
     assert_non_null(strstr(err.msg, "newer rac-proxy (schema 99"));
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    char *back = mem_printf("PRAGMA user_version = %d", ours);
+    assert_int_equal(sqlite3_exec(db, back, NULL, NULL, NULL), SQLITE_OK);
+    free(back);
     (void)sqlite3_close(db);
     reopen(f); /* nothing was lost, and the lock not kept */
     assert_memory_equal(key, f->s->scope_key, 32);
