@@ -33,6 +33,7 @@ struct driver {
     uint64_t ino_base;
     int64_t started_ms;       /* wall clock: the time that folders show */
     struct cancel *ending;    /* fired when nothing may wait any longer */
+    _Atomic unsigned lost;    /* files that could not be stored, and nobody knows but the log */
     _Atomic unsigned streams; /* handles that read ahead now: the memory is shared out among them */
 };
 

@@ -149,10 +149,11 @@ static int serve(const struct options *o, const struct mounted *m, const sigset_
     if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
         /* Somebody has a file open, or waits for S3: they see ENOTCONN. */
         log_stop();
-        _exit(left ? 1 : 0);
+        _exit(left + driver.lost ? 1 : 0);
     }
     fuse_session_destroy(driver.session);
     ops_close_all(&driver);
+    left += driver.lost;
     return left ? err_set(err, ERR_UPSTREAM, "%u files could not be stored", left) : 0;
 }
 

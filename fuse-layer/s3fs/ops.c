@@ -3,10 +3,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 
 #define BLOCK_BYTES (256 * 1024) /* st_blksize: what cp and cat take at a time */
@@ -78,6 +81,19 @@ static bool dying(pid_t pid)
     }
     (void)fclose(f);
     return (pending | shared) & (1ULL << 8); /* SIGKILL */
+}
+
+bool ops_asker_is_ending(fuse_req_t req)
+{
+    enum { EXITING = 4 }; /* PF_EXITING, of the flags in proc(5)'s stat */
+    char path[64], text[512];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)fuse_req_ctx(req)->pid);
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    text[n > 0 ? n : 0] = '\0';
+    const char *behind = strrchr(text, ')'); /* the name may hold anything */
+    unsigned flags = 0;
+    return behind && sscanf(behind, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & EXITING);
 }
 
 static void interrupted(fuse_req_t req, void *cancel)

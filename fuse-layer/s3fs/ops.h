@@ -39,6 +39,8 @@ void ops_open_add(struct driver *d, struct ops_open *open, void (*close)(struct 
 void ops_open_remove(struct driver *d, struct ops_open *open);
 void ops_close_all(struct driver *d); /* after the session has ended */
 
+/* Is the process that asks ending: then the kernel asks, on its behalf, and nobody hears the answer. */
+bool ops_asker_is_ending(fuse_req_t req);
 /* A cancel for a request; ops_end before the reply. */
 struct cancel *ops_begin(fuse_req_t req);
 void ops_end(fuse_req_t req, struct cancel *cancel);

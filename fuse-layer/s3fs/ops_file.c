@@ -350,6 +350,8 @@ void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int result = 0;
     if (h->writer && writer_dirty(h->writer) && last_close(req, h))
         result = writer_commit(h->writer, &err);
+    if (result < 0 && ops_asker_is_ending(req))
+        writer_untold(h->writer);
     (void)fuse_reply_err(req, result < 0 ? ops_errno(&err) : 0);
 }
 

@@ -2,6 +2,7 @@
 #include "fuse-layer/s3fs/writer_impl.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,6 +139,7 @@ static void give_up(struct writer *w, const struct err *err)
     (void)inode_path(w->inode, &path);
     w->inode->fresh_us = 0;
     inodes_unlock(&w->d->inodes);
+    atomic_fetch_add(&w->d->lost, 1);
     log_error("file could not be stored", F_S("bucket", path.bucket), F_S("key", path.key), F_ERR(err));
 }
 
@@ -375,6 +377,13 @@ bool writer_told(struct writer *w)
     bool told = w->told;
     leave(w);
     return told;
+}
+
+void writer_untold(struct writer *w)
+{
+    enter(w);
+    w->told = false;
+    leave(w);
 }
 
 void writer_unlink(struct writer *w, bool unlinked)

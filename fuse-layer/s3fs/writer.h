@@ -53,6 +53,9 @@ int writer_commit(struct writer *w, struct err *err);
 bool writer_dirty(struct writer *w);
 /* The last commit failed, and who asked for it knows. */
 bool writer_told(struct writer *w);
+/* Who asked for it does not: it is ending, and its files are closed by the kernel. The last close tries once
+ * more then, and counts the file as lost (driver.h) if that fails, too. */
+void writer_untold(struct writer *w);
 /* The name is about to go: nothing will be stored from here on. False takes it back: it stays after all. */
 void writer_unlink(struct writer *w, bool unlinked);
 /* For renaming and for new metadata: commits, and keeps all others from the file until writer_moved says

@@ -2,6 +2,7 @@
 """Where and how rac-fuse mounts, what it says when it cannot, and its command line."""
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -9,7 +10,7 @@ from rig import proxy
 from rig.box import is_static
 from rig.mount import Mount
 from rig.process import wait_for
-from rig.s3faults import S3Faults
+from rig.s3faults import Fault, S3Faults
 
 
 @pytest.fixture
@@ -65,6 +66,20 @@ def test_a_mount_that_goes_away_ends_the_driver(start):
     m = start()
     subprocess.run(["umount", m.root], check=True)
     assert m.daemon.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_what_is_lost_unheard_is_in_the_exit_code(start, s3, heard):
+    """A program is told by its close. When it ends with the file open, the kernel closes it, and nobody is told."""
+    m = start()
+    s3.rule("PUT /data/g*", Fault(status=403, code="AccessDenied"))
+    end = "os.close(fd)" if heard else "os._exit(0)"
+    code = f"import os; fd = os.open('{m.path('data', 'g')}', os.O_CREAT | os.O_WRONLY); os.write(fd, b'text'); {end}"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode == 1 and "Permission denied" in done.stderr) if heard else done.returncode == 0
+    wait_for(lambda: "AccessDenied" in m.log())
+    assert m.stop() == (0 if heard else 1)
+    assert ("1 files could not be stored" in m.log()) != heard
 
 
 @pytest.mark.parametrize("command, said", [
