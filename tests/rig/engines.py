@@ -25,6 +25,7 @@ class Engine:
 
 class Docker(Engine):
     name = "docker"
+    environment = {}
 
     def __init__(self, scratch, mirror=None):
         super().__init__(scratch)
@@ -47,10 +48,12 @@ class Docker(Engine):
             self.close()
             raise
 
+    def words(self, *args):
+        """What a user types, as a list."""
+        return ["/usr/bin/docker", "--config", self.config, "-H", f"unix://{self.socket}", *args]
+
     def command(self, *args, check=True, timeout=180):
-        return self.scratch.run("/usr/bin/docker", "--config", self.config, "-H", f"unix://{self.socket}",
-                                *args, check=check,
-                                timeout=timeout)
+        return self.scratch.run(*self.words(*args), check=check, timeout=timeout)
 
     def pull(self, reference, check=True, platform=None):
         return self.command("pull", *(["--platform", platform] if platform else []), reference, check=check)
@@ -96,9 +99,11 @@ class Podman(Engine):
                         os.path.join(folder, "tmp"), "--events-backend=none", "--storage-driver=overlay",
                         *PODMAN_RUN]
 
+    def words(self, *args):
+        return ["podman", *self.options, *args]
+
     def command(self, *args, check=True, timeout=180):
-        return self.scratch.run("podman", *self.options, *args, check=check, timeout=timeout,
-                                env=self.environment)
+        return self.scratch.run(*self.words(*args), check=check, timeout=timeout, env=self.environment)
 
     def pull(self, reference, check=True, platform=None, insecure=True):
         return self.command("pull", *(["--tls-verify=false"] if insecure else []),

@@ -7,6 +7,7 @@ import time
 
 from rig import proxy
 from rig.engines import LIMITS
+from rig.terminal import Terminal
 
 
 def write_layout(folder, image):
@@ -69,6 +70,11 @@ class Runner:
     def run(self, name, *args, options=()):
         return self.engine.command("run", "--rm", *self.options, *options, self.image(name), *args, check=False)
 
+    def terminal(self, name, *args, options=()):
+        """On a terminal of its own, as -it has it: a rig.terminal.Terminal, with its process."""
+        return Terminal(self.engine.words("run", "--rm", "-it", *self.options, *options, self.image(name), *args),
+                        self.engine.scratch.environment(self.engine.environment))
+
     def probe(self, name, *args, options=()):
         done = self.run(name, *args, options=options)
         assert done.returncode == 0, done
@@ -85,3 +91,27 @@ class Runner:
 
     def remove(self, container):
         self.engine.command("rm", "-f", container)
+
+
+class Counter(Runner):
+    """Images as they are pulled through a proxy with the layer: `<name>`, `<name>-without`, `<name>-drop` as in a shop."""
+
+    FOLDERS = {"": "library", "without": "plain", "drop": "drop"}
+
+    @classmethod
+    def rules(cls, injection, dropping):
+        """What the proxy's configuration says."""
+        return [{"match": f"*/{cls.FOLDERS['without']}/*", "injection": "none"},
+                {"match": f"*/{cls.FOLDERS['drop']}/*", "injection": dropping}, {"match": "*", "injection": injection}]
+
+    def __init__(self, engine, address, network="none"):
+        super().__init__(engine, None, network)
+        self.port = address.rpartition(":")[2]
+
+    def image(self, name):
+        base, _, kind = name.partition("-")
+        reference = f"localhost:{self.port}/{self.FOLDERS[kind]}/{base}"
+        if name not in self.loaded:
+            self.engine.pull(reference)
+            self.loaded.add(name)
+        return reference
