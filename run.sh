@@ -108,7 +108,7 @@ build_layer() {
         say "there is no runtime layer for $machine: RAC_ARCHITECTURES says for which to build it"
         exit 1
     elif ! { install_compiler "${compilers[$other]}" && (quietly "$here/fuse-layer/build" "$build/layer" "$own" "$other"); }; then
-        say "images for linux/$other get no layer, since it cannot be built here; RAC_ARCHITECTURES=$own ./run.sh does not try"
+        say "images for linux/$other get no layer: it takes ${compilers[$other]} and a Debian mirror; RAC_ARCHITECTURES=$own does not try"
         quietly "$here/fuse-layer/build" "$build/layer" "$own"
     fi
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the behaviour and client tests. What a fixture starts, it ends; the session checks that nothing is left."""
+"""Fixtures of all tests that pytest runs. What a fixture starts, it ends; the session checks that nothing is left."""
+import itertools
 import signal
 import sys
 import zlib
@@ -8,8 +9,10 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-from rig import certs, engines, images, process, proxy, registry, tokens, upstream  # noqa: E402
+from rig import certs, engines, images, process, proxy, radosgw, registry, tokens, upstream  # noqa: E402
+from rig.bucket import Bucket  # noqa: E402
 
+_buckets = itertools.count()
 # Short limits, so that a test of a fault takes as long as the fault and not as long as a patient user would wait.
 IMPATIENT = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s", "--upstream-stall-timeout",
              "2s",
@@ -141,6 +144,24 @@ def basic_registry(scratch):
     r.push("team/private", "latest", images.busybox())
     yield r
     r.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(scratch):
+    """A real S3 server, 14 s after it is asked for."""
+    if radosgw.missing():
+        pytest.skip(f"not installed: {' '.join(radosgw.missing())}")
+    g = radosgw.Radosgw(scratch)
+    yield g
+    g.close()
+
+
+@pytest.fixture
+def bucket(gateway):
+    """One of the test's own. Nothing may be left of an upload that was begun."""
+    b = Bucket(gateway.environment(), f"bucket-{next(_buckets)}")
+    yield b
+    assert b.uploads() == []
 
 
 @pytest.fixture(scope="session")

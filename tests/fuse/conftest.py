@@ -1,36 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mounts of rac-fuse on a radosgw of the session. An operation on a mount that hangs would hang the test for ever, so a
 watchdog kills the driver then: what waits sees ENOTCONN, and the test fails."""
-import itertools
 import os
 import threading
 
 import pytest
 
-from rig import radosgw
-from rig.bucket import Bucket
 from rig.mount import Mount
 
 WATCHDOG_S = 240
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def gateway(scratch):
-    missing = radosgw.missing()
-    if missing:
-        pytest.skip(f"not installed: {' '.join(missing)}")
-    g = radosgw.Radosgw(scratch)
-    yield g
-    g.close()
-
-
-@pytest.fixture
-def bucket(gateway):
-    """One of the test's own. Nothing may be left of an upload that was begun."""
-    b = Bucket(gateway.environment(), f"bucket-{next(_numbers)}")
-    yield b
-    assert b.uploads() == []
 
 
 @pytest.fixture

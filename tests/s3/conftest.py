@@ -2,17 +2,8 @@
 """The S3 client as a program (s3tool), against a real gateway and against a server that breaks where it is told to."""
 import pytest
 
-from rig import radosgw, s3faults
+from rig import s3faults
 from rig.s3tool import Tool
-
-
-@pytest.fixture(scope="session")
-def gateway(scratch):
-    if radosgw.missing():
-        pytest.skip(f"not installed: {', '.join(radosgw.missing())}")
-    g = radosgw.Radosgw(scratch)
-    yield g
-    g.close()
 
 
 @pytest.fixture
