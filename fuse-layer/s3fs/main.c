@@ -115,6 +115,11 @@ static void tell_ready(const struct options *o, const struct mounted *m)
         if (write((int)o->ready_fd, m->own_namespace ? "n" : "1", 1) != 1)
             log_warn("nobody waits for readiness", F_I("errno", errno));
         (void)close((int)o->ready_fd);
+    } else if (m->own_namespace) {
+        (void)fprintf(stderr,
+                      "rac-fuse: mounted in a namespace of its own, since this user may not mount here: only "
+                      "`nsenter -t %d -U -m --preserve-credentials` sees it\n",
+                      (int)getpid());
     }
 }
 

@@ -129,3 +129,15 @@ def test_a_wake_of_the_check_ends_nothing_else(scratch, s3):
     m = Mount(scratch, s3.environment(), buckets=["data"])
     time.sleep(0.3)
     assert m.daemon.running() and os.listdir(m.root) == ["data"] and m.stop() == 0
+
+
+def test_a_mount_that_only_it_sees(scratch, s3):
+    """By hand, without the right to mount: it says how to come there, and that is how."""
+    s3.put("f", b"content")
+    folder = scratch.folder("m")
+    d = Daemon(scratch, "rac-fuse", ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", proxy.binary("rac-fuse"),
+                                     folder], {**proxy.sanitizer_settings(), **s3.environment()})
+    d.wait_log(lambda log: "mounted in a namespace of its own" in log)
+    enter = d.log().partition("`")[2].partition("`")[0].split()
+    assert scratch.run(*enter, "cat", f"{folder}/data/f").stdout == "content" and os.listdir(folder) == []
+    assert d.stop() == 0
