@@ -129,15 +129,18 @@ static bool same_version(const struct inode_attr *a, const struct inode_attr *b)
 
 void inode_refresh(struct inode *inode, const struct inode_attr *attr, uint64_t fresh_us)
 {
-    if (inode->writer || fresh_us < inode->fresh_us)
+    struct inode_attr *to = &inode->attr;
+    if (inode->writer || fresh_us < inode->fresh_us || attr->kind != to->kind)
         return;
-    int64_t mtime_ms = inode->attr.mtime_ms;
     /* A file that was written here keeps the time it was written at: the server's clock differs, and whoever
      * compares times would think that the file had changed. */
-    bool keep_time = inode->commits && inode->attr.kind == attr->kind && same_version(&inode->attr, attr);
-    inode->attr = *attr;
-    if (keep_time)
-        inode->attr.mtime_ms = mtime_ms;
+    if (!inode->commits || !same_version(to, attr))
+        to->mtime_ms = attr->mtime_ms;
+    to->size = attr->size;
+    memcpy(to->etag, attr->etag, sizeof to->etag);
+    to->mode = attr->mode;
+    to->uid = attr->uid;
+    to->gid = attr->gid;
     inode->fresh_us = fresh_us;
 }
 

@@ -34,7 +34,7 @@
 enum inode_kind { INODE_ROOT, INODE_BUCKET, INODE_FOLDER, INODE_FILE, INODE_LINK };
 
 struct inode_attr {
-    enum inode_kind kind;
+    enum inode_kind kind; /* of an inode: for ever, and so read without the lock */
     uint64_t size;
     int64_t mtime_ms;
     char etag[S3_ETAG_MAX + 1];
@@ -112,7 +112,8 @@ struct inode *inode_child(struct inode *parent, const char *name);
  * one that readers hold in another version, is detached first. fresh_us as in struct inode. */
 struct inode *inode_look(struct inodes *t, struct inode *parent, const char *name,
                          const struct inode_attr *attr, uint64_t fresh_us);
-/* Locked. attr is what the server has now; nothing happens to a file that is being written. */
+/* Locked. attr is what the server has now; nothing happens to a file that is being written, nor if it has
+ * become something of another kind: the next look makes another inode of that. */
 void inode_refresh(struct inode *inode, const struct inode_attr *attr, uint64_t fresh_us);
 void inode_forget(struct inodes *t, struct inode *inode, uint64_t lookups); /* locked; may free it */
 void inode_pin(struct inode *inode);                                        /* locked */

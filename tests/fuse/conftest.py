@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from rig.mount import Mount
+from rig.s3faults import S3Faults
 
 WATCHDOG_S = 240
 
@@ -58,3 +59,26 @@ def here(mount, bucket):
 def two(mounts, gateway, bucket):
     """The bucket as a folder of two mounts."""
     return [os.path.join(mounts(gateway.environment(), buckets=[bucket.name]).root, bucket.name) for _ in range(2)]
+
+
+# -- on a server that breaks where it is told to ------------------------------------------------------------
+@pytest.fixture
+def s3():
+    s = S3Faults()
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def start(mounts, s3):
+    """start(args, **environment) is the bucket as a folder of a mount, and the mount."""
+    def go(*args, **env):
+        m = mounts(s3.environment(**env), args, buckets=["data"])
+        return m.path("data"), m
+    return go
+
+
+@pytest.fixture
+def folder(start):
+    """The same without the mount."""
+    return start()[0]

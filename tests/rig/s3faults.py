@@ -420,7 +420,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "x-amz-copy-source" in self.headers:
             body, source = self._source()
             replace = self.headers.get("x-amz-metadata-directive") == "REPLACE"
-            o = make_object(body, self._meta() if replace else dict(source.meta), source.etag)
+            # As AWS does: of what was uploaded in parts, the copy has another ETag.
+            o = make_object(body, self._meta() if replace else dict(source.meta))
             self.s3.objects[self.bucket][self.key] = o
             return 200, {}, f"<CopyObjectResult><ETag>&quot;{o.etag}&quot;</ETag></CopyObjectResult>".encode()
         self._check_data(data)
