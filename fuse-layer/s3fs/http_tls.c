@@ -79,6 +79,9 @@ static const char *reason(void)
 static int load_bundle(SSL_CTX *ctx, const char *ca_file, struct err *err)
 {
     if (ca_file) {
+        if (access(ca_file, R_OK) < 0)
+            return err_set_errno(err, ERR_INVALID, errno, "the CA certificates of AWS_CA_BUNDLE, %s",
+                                 ca_file);
         if (SSL_CTX_load_verify_file(ctx, ca_file) != 1)
             return err_set(err, ERR_INVALID, "%s: no CA certificates can be read from it: %s", ca_file,
                            reason());
@@ -144,13 +147,26 @@ SSL *http_tls_session(SSL_CTX *ctx, int fd, const struct url *server, struct err
     return ssl;
 }
 
+static const char *remedy(long verified)
+{
+    switch (verified) {
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return "AWS_ENDPOINT_URL needs a name that the certificate is for";
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return "the certificate's time is over, or the clock here is wrong";
+    default:
+        return "AWS_CA_BUNDLE names a file with the CA certificate that it needs";
+    }
+}
+
 int http_tls_err(SSL *ssl, const struct url *server, const char *what, struct err *err)
 {
     long verified = SSL_get_verify_result(ssl);
     if (verified != X509_V_OK)
-        (void)err_set(err, ERR_INVALID,
-                      "%s: %s: %s; AWS_CA_BUNDLE names a file with the CA certificate that it needs",
-                      server->host, what, X509_verify_cert_error_string(verified));
+        (void)err_set(err, ERR_INVALID, "%s: %s: %s; %s", server->host, what,
+                      X509_verify_cert_error_string(verified), remedy(verified));
     else if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_WRONG_VERSION_NUMBER)
         (void)err_set(
             err, ERR_INVALID,

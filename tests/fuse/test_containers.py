@@ -172,14 +172,13 @@ def test_debian(scratch, runner, upstream, s3, bucket):
         upstream.push("library/debian", "latest", images.image(
             [images.read(root + ".tar")], {"Cmd": ["bash"], "Env": [images.PATH_ENV]}, level=1))
         upstream.pushed.add(("library/debian", "latest"))
-    script = f"cd /fusion/s3/{bucket.name} && tar cf etc.tar -C / etc && mkdir out && tar xf etc.tar -C out --no-same-owner " \
-             "--exclude=etc/alternatives 2>/dev/null; diff -r --no-dereference -x alternatives -x '*' /etc out/etc && " \
-             "cmp /etc/passwd out/etc/passwd && dpkg-query -W > packages && sort -r packages | head -n 1 && find out -type f | wc -l"
-    done = runner.run("debian", "bash", "-c", script, options=[*s3, *FUSE])
+    script = f"cd /fusion/s3/{bucket.name} && tar cf etc.tar -C / etc && mkdir out && tar xf etc.tar -C out && " \
+             "diff -r --no-dereference /etc out/etc && dpkg-query -W > packages && sort -r packages | head -n 1 && find /etc -type f | wc -l"
+    done = runner.run("debian", "bash", "-c", script, options=[*s3, "-e", "RAC_POSIX=1", *FUSE])
     assert done.returncode == 0, done
     package, count = done.stdout.splitlines()
-    assert package.startswith("zlib1g") and int(count) > 100
-    assert b"bash\t" in bucket.get("packages") and bucket.get("out/etc/passwd").startswith(b"root:")
+    assert package.startswith("zlib1g") and b"bash\t" in bucket.get("packages")
+    assert len(bucket.keys("out/etc/")) > int(count) > 50 and bucket.get("out/etc/passwd").startswith(b"root:")
 
 
 @pytest.mark.parametrize("name", ["plain", "exec", "shell"])

@@ -89,6 +89,19 @@ def test_a_certificate_of_nobody_we_know(scratch, authority, said):
         s.close()
 
 
+def test_a_certificate_that_does_not_fit(scratch, authority, said):
+    known = {"AWS_CA_BUNDLE": authority.certificate}
+    for context, host, hint in ((authority.server("other"), "127.1", "a name that the certificate is for"),
+                                (authority.server("late", expired=True), "localhost", "the certificate's time is over")):
+        s = S3Faults(tls=context)
+        try:
+            assert hint in said({"AWS_ENDPOINT_URL": s.url.replace("localhost", host).replace("127.0.0.1", host), **known})
+        finally:
+            s.close()
+    url = {"AWS_ENDPOINT_URL": "https://localhost:1", "AWS_CA_BUNDLE": "/no/ca.pem"}
+    assert "AWS_CA_BUNDLE, /no/ca.pem: No such file" in said(url)
+
+
 @pytest.mark.parametrize("region", ["eu west", "eu/west"])
 def test_what_cannot_be_a_region(said, region):
     assert f"AWS_REGION: '{region}' is not the name of a region" in said({"AWS_REGION": region})
