@@ -65,7 +65,8 @@ static void worker_end(struct loop *loop, void *arg)
     unsigned quiet = 0;
     while (quiet < 3 && clock_mono_ms() < end) {
         loop_run_once(loop, 10);
-        bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || app->state->writes_waiting;
+        bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || app->state->writes_waiting ||
+                    access_is_busy(app->access);
         quiet = busy ? 0 : quiet + 1;
     }
     upstream_client_free(w->client);
@@ -203,6 +204,7 @@ static int reload(struct app *app, char **ret_ignored, struct err *err)
         n->config = config_ref(app);
         loop_post(n->loop, take_config, n);
     }
+    app_access_reload(app->access, options);
     log_start(2, options->log_level, options->log_format);
     app->access_log = options->access_log;
     options_free(options);
@@ -251,8 +253,7 @@ static void make_rooms(struct app *app)
     limits.connect_timeout_ms = (uint32_t)o->connect_timeout_ms;
     limits.head_timeout_ms = (uint32_t)o->head_timeout_ms;
     limits.stall_timeout_ms = (uint32_t)o->stall_timeout_ms;
-    struct access_config access = {.anonymous = ACCESS_PULL | ACCESS_REQUEST | ACCESS_READ_RECORDS};
-    app->access = access_new(&access);
+    app->access = app_access_new(o);
     app->upstream = upstream_shared_new(&limits);
     app->documents = documents_new(&app->env, o->cache_memory_bytes);
     app->links = links_new(&app->env, LINKS_IN_MEMORY);

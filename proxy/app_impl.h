@@ -48,6 +48,9 @@ struct app_worker {
 /* app_config.c: options -> what requests go by. Loads injection files and checks their local layers. */
 int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret,
                    struct err *err);
+/* app_access.c: the part of the options that access goes by. */
+struct access *app_access_new(const struct options *o);
+void app_access_reload(struct access *a, const struct options *o);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_metrics.c: gauges and counters that are kept elsewhere. */

@@ -5,6 +5,7 @@
 
 #include "proxy/app.h"
 #include "proxy/app_impl.h"
+#include "proxy/app_secrets.h"
 #include "proxy/cache/disk.h"
 
 static int complain(const struct err *err, int code)
@@ -63,6 +64,10 @@ int main(int argc, char **argv)
         code = check(o);
     else if (o->action == OPTIONS_SCRUB)
         code = scrub(o);
+    else if (o->action == OPTIONS_HASH)
+        code = app_hash_password(&err) < 0 ? complain(&err, 1) : 0;
+    else if (o->action == OPTIONS_KEY)
+        code = app_make_key(&err) < 0 ? complain(&err, 1) : 0;
     else
         (void)options_print_action(o, stdout, isatty(1));
     options_free(o);

@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
+#include "proxy/options_account.h"
 #include "proxy/options_args.h"
 #include "proxy/options_check.h"
 #include "proxy/options_file.h"
@@ -31,15 +32,22 @@ void options_free(struct options *o)
         free(o->rules[i].match);
         free(o->rules[i].injection);
     }
+    for (size_t i = 0; i < o->account_count; ++i)
+        options_account_clear(&o->accounts[i]);
+    for (size_t i = 0; i < o->location_count; ++i)
+        free(o->locations[i].name);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
-    char *const strings[] = {o->config_file, o->tls_certificate, o->tls_key,
-                             o->data_dir,    o->inject_all,      o->default_upstream};
+    char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,      o->data_dir,
+                             o->inject_all,  o->default_upstream, o->tls_client_ca};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     free(o->listen);
     free(o->upstreams);
     free(o->rules);
+    free(o->accounts);
+    free(o->locations);
+    free(o->trusted_proxies);
     free(o->warnings);
     free(o->origins);
     free(o);
@@ -118,6 +126,9 @@ int options_reload(const struct options *old, int argc, char *const *argv, char 
         (void)buf_printf(&ignored, "%s%s", ignored.len ? ", " : "", def->name);
         option_copy(o, old, def);
     }
+    /* What was decided by what is listened on is decided by what is, not by what would be. */
+    if (ignored.len && option_check_access(o, err) < 0)
+        return -1;
     *ret_ignored = ignored.len ? buf_take(&ignored) : NULL;
     *ret = steal_ptr(&o);
     return 0;

@@ -7,7 +7,8 @@
  * and the man page.
  *
  * Flag over environment over file over default; a reload reads all of them again. The only secrets are the
- * passwords of upstreams: `password` or `password-file` in the file, RAC_UPSTREAM_<NAME>_PASSWORD or
+ * passwords of upstreams (an account's too): `password` or `password-file` in the file,
+ * RAC_UPSTREAM_<NAME>_PASSWORD or
  * ..._PASSWORD_FILE in the environment, never a flag. They are zeroed when freed, and never printed: "set" is
  * all that is shown.
  *
@@ -21,6 +22,7 @@
 
 #include "common/err.h"
 #include "common/log.h"
+#include "common/network.h"
 
 /* Where a value was given, for messages. Lines and columns count from 1; 0 if it was not the file. */
 struct option_origin {
@@ -48,6 +50,23 @@ struct options_rule {
     struct option_origin origin;
 };
 
+struct options_account {
+    char *name;
+    char *password_hash;                /* bcrypt, well-formed; NULL: none */
+    char **keys;                        /* SHA-256 of API keys, 64 hex digits; NULL-terminated, or NULL */
+    char *certificate;                  /* CN of client certificates; NULL: none */
+    unsigned roles;                     /* of enum access_role */
+    struct options_upstream *upstreams; /* name and credentials only */
+    size_t upstream_count;
+    struct option_origin origin;
+};
+
+struct options_location {
+    struct net_range network;
+    char *name;
+    struct option_origin origin;
+};
+
 struct options {
     char *config_file; /* NULL: none */
 
@@ -56,9 +75,22 @@ struct options {
     size_t listen_count;
     char *tls_certificate, *tls_key; /* both or none */
     bool tls_http2;
+    char *tls_client_ca; /* NULL: clients are not asked for certificates */
+    bool tls_client_required;
     uint32_t workers; /* 0: one per core */
     uint32_t max_connections;
     uint64_t idle_timeout_ms, slow_reader_timeout_ms;
+
+    /* access: accounts of all sources, no name twice */
+    struct options_account *accounts;
+    size_t account_count;
+    unsigned anonymous; /* roles of who sends no credentials; decided, whether given or not */
+    bool open;
+    struct options_location *locations;
+    size_t location_count;
+    struct net_range *trusted_proxies;
+    size_t trusted_proxy_count;
+    bool trust_headers; /* pulls.trust-headers */
 
     /* store */
     char *data_dir;
@@ -96,6 +128,8 @@ struct options {
         OPTIONS_VERSION,
         OPTIONS_CHECK,
         OPTIONS_SCRUB,
+        OPTIONS_HASH,    /* --hash-password */
+        OPTIONS_KEY,     /* --make-key */
         OPTIONS_DOC,     /* --print-config-doc: docs/config.md */
         OPTIONS_TABLE,   /* --print-config-table: the table in README.md */
         OPTIONS_METRICS, /* --print-metrics-doc: docs/metrics.md */

@@ -8,6 +8,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
+#include "proxy/options_account.h"
 
 static const struct option_origin *origin_by_name(const struct options *o, const char *name)
 {
@@ -53,7 +54,9 @@ static int check_tls(struct options *o, struct err *err)
         return -1;
     if (S_ISREG(mode) && (mode & S_IROTH))
         option_warn(o, "%s: '%s' may be read by everybody: chmod 0600", where, o->tls_key);
-    return 0;
+    const struct option_def *ca = option_by_name("tls.client-ca");
+    (void)option_where(o, &o->origins[option_index(ca)], ca, NULL, where);
+    return o->tls_client_ca ? check_readable(o->tls_client_ca, where, NULL, err) : 0;
 }
 
 static int check_upstreams(struct options *o, struct err *err)
@@ -135,7 +138,7 @@ int option_check_all(struct options *o, struct err *err)
     const struct option_def *data = option_by_name("data");
     struct stat st;
     if (check_tls(o, err) < 0 || check_upstreams(o, err) < 0 || check_default_upstream(o, err) < 0 ||
-        check_injection(o, err) < 0)
+        check_injection(o, err) < 0 || option_check_access(o, err) < 0)
         return -1;
     if (stat(o->data_dir, &st) == 0 && !S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, "%s: '%s' is not a folder",

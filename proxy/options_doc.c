@@ -10,20 +10,26 @@
 #include "common/str.h"
 #include "proxy/options_value.h"
 
-static const char example[] = "listen: [\"0.0.0.0:9090\"]\n"
-                              "data: /var/lib/rac-proxy\n"
-                              "cache:\n"
-                              "  size: 200GiB\n"
-                              "upstreams:\n"
-                              "  - name: docker.io            # known: only credentials are added\n"
-                              "    username: alice\n"
-                              "    password-file: secrets/docker.io\n"
-                              "  - {name: lab, url: \"http://registry.lab:5000\", inject: none}\n"
-                              "upstream.fresh: 5m\n"
-                              "inject:\n"
-                              "  - {match: \"quay.io/nextflow/*\", injection: layers/fuse.json}\n"
-                              "  - {match: \"*\", injection: none}\n"
-                              "inject.pinned: refuse\n";
+static const char example[] =
+    "listen: [\"0.0.0.0:9090\"]\n"
+    "accounts:                       # rac-proxy --hash-password, --make-key\n"
+    "  - name: nodes\n"
+    "    keys: "
+    "[\"sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"]\n"
+    "    roles: [pull]\n"
+    "data: /var/lib/rac-proxy\n"
+    "cache:\n"
+    "  size: 200GiB\n"
+    "upstreams:\n"
+    "  - name: docker.io            # known: only credentials are added\n"
+    "    username: alice\n"
+    "    password-file: secrets/docker.io\n"
+    "  - {name: lab, url: \"http://registry.lab:5000\", inject: none}\n"
+    "upstream.fresh: 5m\n"
+    "inject:\n"
+    "  - {match: \"quay.io/nextflow/*\", injection: layers/fuse.json}\n"
+    "  - {match: \"*\", injection: none}\n"
+    "inject.pinned: refuse\n";
 
 /* What the value may be, in words. */
 static void describe(const struct option_def *def, struct buf *out)
@@ -68,6 +74,16 @@ static void describe(const struct option_def *def, struct buf *out)
         return;
     case OPTION_INJECT:
         (void)buf_add_str(out, "file, none, or list of rules, see below");
+        return;
+    case OPTION_ACCOUNTS:
+    case OPTION_LOCATIONS:
+        (void)buf_add_str(out, "list, see below");
+        return;
+    case OPTION_ROLES:
+        (void)buf_add_str(out, "list of roles, or none");
+        return;
+    case OPTION_NETWORKS:
+        (void)buf_add_str(out, "list of networks");
         return;
     }
 }
@@ -155,6 +171,15 @@ void options_print_doc(FILE *out)
                 "`inject` as a single file, from a flag or the environment.\n\n",
                 out);
     print_members(out, option_rule_members);
+    (void)fputs("\n## An entry of `accounts`\nAs a flag or in the environment `NAME:HASH`, with the role "
+                "`pull`. An account of a flag replaces the one of the same name\nin the environment or the "
+                "file whole. How to set them up: [access.md](access.md).\n\n",
+                out);
+    print_members(out, option_account_members);
+    (void)fputs("\nAn entry of an account's `upstreams`:\n\n", out);
+    print_members(out, option_account_upstream_members);
+    (void)fputs("\n## An entry of `locations`\n", out);
+    print_members(out, option_location_members);
     (void)fputs("\n## Other flags\n| flag | |\n|---|---|\n", out);
     for (size_t i = 0; i < option_action_count; ++i) {
         const struct option_action *a = &option_actions[i];
@@ -286,6 +311,18 @@ void options_print_man(FILE *out)
     }
     (void)fputs(".SS Members of an entry of inject\n", out);
     for (const struct option_member *m = option_rule_members; m->name; ++m) {
+        roff_option(out, m->name, 0, m->meta);
+        roff(out, m->help);
+        (void)fputc('\n', out);
+    }
+    (void)fputs(".SS Members of an entry of accounts\n", out);
+    for (const struct option_member *m = option_account_members; m->name; ++m) {
+        roff_option(out, m->name, 0, m->meta);
+        roff(out, m->help);
+        (void)fputc('\n', out);
+    }
+    (void)fputs(".SS Members of an entry of locations\n", out);
+    for (const struct option_member *m = option_location_members; m->name; ++m) {
         roff_option(out, m->name, 0, m->meta);
         roff(out, m->help);
         (void)fputc('\n', out);

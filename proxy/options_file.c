@@ -10,6 +10,8 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "common/nearest.h"
+#include "proxy/options_account.h"
+#include "proxy/options_network.h"
 #include "proxy/options_upstream.h"
 #include "proxy/options_yaml.h"
 
@@ -173,6 +175,45 @@ static int read_upstreams(struct walk *w, const struct yaml_node *node, const ch
     return 0;
 }
 
+static int read_accounts(struct walk *w, const struct yaml_node *node, const char *where, struct err *err)
+{
+    if (node->kind != YAML_LIST)
+        return err_set(err, ERR_INVALID, "%s: expected a list of {name: ..., password-hash: ...}, found %s",
+                       where, yaml_tree_kind(node));
+    for (const struct yaml_node *entry = node->children; entry; entry = entry->next)
+        if (option_read_account(w->o, entry, origin_of(entry), w->base_dir, w->mode, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int read_locations(struct walk *w, const struct yaml_node *node, const char *where, struct err *err)
+{
+    if (node->kind != YAML_LIST)
+        return err_set(err, ERR_INVALID, "%s: expected a list of {network: ..., name: ...}, found %s", where,
+                       yaml_tree_kind(node));
+    for (const struct yaml_node *entry = node->children; entry; entry = entry->next)
+        if (option_read_location(w->o, entry, origin_of(entry), err) < 0)
+            return -1;
+    return 0;
+}
+
+static int read_networks(struct walk *w, const struct yaml_node *node, const char *where, struct err *err)
+{
+    struct option_origin origin = origin_of(node);
+    if (node->kind == YAML_SCALAR && !node->is_null)
+        return option_add_proxy(w->o, slice_of(node->text), &origin, where, err);
+    if (node->kind != YAML_LIST)
+        return err_set(err, ERR_INVALID, "%s: expected a list of networks, found %s", where,
+                       yaml_tree_kind(node));
+    for (const struct yaml_node *item = node->children; item; item = item->next) {
+        if (item->kind != YAML_SCALAR)
+            return err_set(err, ERR_INVALID, "%s: expected a network, found %s", where, yaml_tree_kind(item));
+        if (option_add_proxy(w->o, slice_of(item->text), &origin, where, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int read_option(struct walk *w, const struct option_def *def, const struct yaml_node *node,
                        const char *where, struct err *err)
 {
@@ -190,15 +231,19 @@ static int read_option(struct walk *w, const struct option_def *def, const struc
     case OPTION_INJECT:
         rc = read_inject(w, node, where, err);
         break;
-    case OPTION_BOOL:
-    case OPTION_UINT:
-    case OPTION_SIZE:
-    case OPTION_SIZE_OR_PERCENT:
-    case OPTION_DURATION:
-    case OPTION_FILE:
-    case OPTION_FOLDER:
-    case OPTION_ENUM:
-    case OPTION_NAME:
+    case OPTION_ACCOUNTS:
+        rc = read_accounts(w, node, where, err);
+        break;
+    case OPTION_ROLES:
+        rc = option_read_roles(node, &w->o->anonymous, where, err);
+        break;
+    case OPTION_LOCATIONS:
+        rc = read_locations(w, node, where, err);
+        break;
+    case OPTION_NETWORKS:
+        rc = read_networks(w, node, where, err);
+        break;
+    default:
         if (node->kind != YAML_SCALAR || node->is_null)
             return err_set(err, ERR_INVALID, "%s: expected a single value, found %s", where,
                            yaml_tree_kind(node));

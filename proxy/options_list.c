@@ -5,7 +5,9 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
+#include "proxy/options_account.h"
 #include "proxy/options_address.h"
+#include "proxy/options_network.h"
 
 #define LIST_MAX 4096 /* entries; each is looked at by its neighbours when it is added */
 
@@ -126,6 +128,25 @@ static int add_upstream_word(struct options *o, struct slice word, const struct 
     return rc;
 }
 
+static int add_word(struct options *o, const struct option_def *def, struct slice word,
+                    const struct option_origin *origin, const char *where, struct err *err)
+{
+    switch (def->type) {
+    case OPTION_UPSTREAMS:
+        return add_upstream_word(o, word, origin, where, err);
+    case OPTION_ACCOUNTS:
+        return option_add_account_word(o, word, origin, where, err);
+    case OPTION_LOCATIONS:
+        return option_add_location_word(o, word, origin, where, err);
+    case OPTION_NETWORKS:
+        return option_add_proxy(o, word, origin, where, err);
+    default:
+        break;
+    }
+    cleanup_free char *address = mem_strndup(word.p, word.len);
+    return option_add_listen(o, address, origin, where, err);
+}
+
 int option_set_list(struct options *o, const struct option_def *def, const char *text,
                     const struct option_origin *origin, const char *where, struct err *err)
 {
@@ -143,14 +164,7 @@ int option_set_list(struct options *o, const struct option_def *def, const char 
             word = slice_trim(slice_cut(&rest, ','));
         else
             rest = (struct slice){NULL, 0};
-        int rc;
-        if (def->type == OPTION_UPSTREAMS) {
-            rc = add_upstream_word(o, word, origin, where, err);
-        } else {
-            cleanup_free char *address = mem_strndup(word.p, word.len);
-            rc = option_add_listen(o, address, origin, where, err);
-        }
-        if (rc < 0)
+        if (add_word(o, def, word, origin, where, err) < 0)
             return -1;
         o->origins[option_index(def)] = *origin;
     }

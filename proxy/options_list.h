@@ -2,8 +2,8 @@
 #ifndef RAC_PROXY_OPTIONS_LIST_H
 #define RAC_PROXY_OPTIONS_LIST_H
 /*
- * The three options that are lists: addresses, upstreams, rules. How entries of several sources come
- * together. Private to options_*.
+ * The options that are lists: addresses, upstreams, rules; accounts and networks have files of their own. How
+ * entries of several sources come together. Private to options_*.
  *
  * listen: the highest source that gives any wins whole. upstreams: all of them, a higher source replaces an
  * entry of the same name whole (so that credentials never go to another URL than the one they were written

@@ -5,7 +5,7 @@
 
 #include "common/cleanup.h"
 #include "common/str.h"
-#include "proxy/options_value.h"
+#include "proxy/options_account.h"
 
 #define HELP_COLUMNS 90
 #define HELP_INDENT  8
@@ -88,6 +88,50 @@ static void print_value(FILE *out, const struct options *o, const char *name, co
     }
 }
 
+static void print_account(FILE *out, const struct options *o, const struct options_account *a,
+                          const struct option_def *def)
+{
+    cleanup_buf struct buf name = {0};
+    cleanup_buf struct buf value = {0};
+    unsigned keys = 0;
+    while (a->keys && a->keys[keys])
+        ++keys;
+    (void)buf_printf(&name, "account %s", a->name);
+    option_show_roles(a->roles, &value);
+    if (a->password_hash)
+        (void)buf_add_str(&value, ", password set");
+    if (keys)
+        (void)buf_printf(&value, ", %u key%s", keys, keys > 1 ? "s" : "");
+    if (a->certificate)
+        (void)buf_printf(&value, ", certificate %s", a->certificate);
+    for (size_t i = 0; i < a->upstream_count; ++i)
+        (void)buf_printf(&value, "%s%s", i ? ", " : ", credentials for ", a->upstreams[i].name);
+    print_value(out, o, buf_str(&name), buf_str(&value), &a->origin, def);
+}
+
+static void print_networks(FILE *out, const struct options *o, const struct option_def *def)
+{
+    const struct option_origin *origin = &o->origins[option_index(def)];
+    char text[NET_TEXT_MAX];
+    cleanup_buf struct buf value = {0};
+    for (size_t i = 0; def->type == OPTION_LOCATIONS && i < o->location_count; ++i) {
+        const struct options_location *l = &o->locations[i];
+        cleanup_buf struct buf name = {0};
+        (void)buf_printf(&name, "location %s", l->name);
+        buf_reset(&value);
+        (void)buf_printf(&value, "%s/%u", net_format(&l->network.base, text),
+                         l->network.bits - (net_is_ipv4(&l->network.base) ? 96 : 0));
+        print_value(out, o, buf_str(&name), buf_str(&value), &l->origin, def);
+    }
+    for (size_t i = 0; def->type == OPTION_NETWORKS && i < o->trusted_proxy_count; ++i) {
+        const struct net_range *n = &o->trusted_proxies[i];
+        buf_reset(&value);
+        (void)buf_printf(&value, "%s/%u", net_format(&n->base, text),
+                         n->bits - (net_is_ipv4(&n->base) ? 96 : 0));
+        print_value(out, o, def->name, buf_str(&value), origin, def);
+    }
+}
+
 static void print_list(FILE *out, const struct options *o, const struct option_def *def)
 {
     const struct option_origin *origin = &o->origins[option_index(def)];
@@ -111,6 +155,9 @@ static void print_list(FILE *out, const struct options *o, const struct option_d
             (void)buf_add_str(&value, ", private");
         print_value(out, o, buf_str(&name), buf_str(&value), &u->origin, def);
     }
+    for (size_t i = 0; def->type == OPTION_ACCOUNTS && i < o->account_count; ++i)
+        print_account(out, o, &o->accounts[i], def);
+    print_networks(out, o, def);
     for (size_t i = 0; def->type == OPTION_INJECT && i < o->rule_count; ++i) {
         const struct options_rule *r = &o->rules[i];
         buf_reset(&name);
@@ -163,6 +210,8 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
         return true;
     case OPTIONS_SERVE:
     case OPTIONS_SCRUB:
+    case OPTIONS_HASH:
+    case OPTIONS_KEY:
         break;
     }
     return false;

@@ -19,6 +19,7 @@
 static const char *const level_choices[] = {"debug", "info", "warn", "error", "off", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 static const char *const pinned_choices[] = {"pass", "refuse", NULL};
+static const char *const client_auth_choices[] = {"optional", "required", NULL};
 /* The index of a choice is the value of the enum. */
 _Static_assert(LOG_LEVEL_DEBUG == 0 && LOG_LEVEL_OFF == 4 && LOG_FORMAT_LOGFMT == 0 && LOG_FORMAT_JSON == 1,
                "choices and enums in the same order");
@@ -51,6 +52,19 @@ const struct option_def option_table[] = {
      .help =
          "Offer HTTP/2 on TLS. The engine has no defence against rapid reset: for trusted networks only."},
     {.group = "Listening",
+     .name = "tls.client-ca",
+     .type = OPTION_FILE,
+     MEMBER(tls_client_ca),
+     .help = "PEM file with the authorities of client certificates. The common name of a certificate that "
+             "one of them signed names the node, or stands for an account (accounts.certificate)."},
+    {.group = "Listening",
+     .name = "tls.client-auth",
+     .type = OPTION_ENUM,
+     MEMBER(tls_client_required),
+     .initial = "optional",
+     .choices = client_auth_choices,
+     .help = "Whether a client without a certificate is let in. One with a wrong certificate never is."},
+    {.group = "Listening",
      .name = "workers",
      .type = OPTION_UINT,
      MEMBER(workers),
@@ -80,6 +94,65 @@ const struct option_def option_table[] = {
      .initial = "60s",
      .max = 24 * H,
      .help = "A client that takes no byte of its answer for that long is cut off; 0 is never."},
+
+    {.group = "Access",
+     .name = "accounts",
+     .type = OPTION_ACCOUNTS,
+     .offset = offsetof(struct options, accounts),
+     .size = sizeof(void *),
+     .initial_text = "none",
+     .flag_word = "account",
+     .meta = "NAME:HASH",
+     .reloads = true,
+     .help = "Who may ask, besides who sends no credentials. As a flag: a line of htpasswd -nB, or NAME: and "
+             "the digest of a key, with the role pull. May be given several times. See docs/access.md."},
+    {.group = "Access",
+     .name = "access.anonymous",
+     .type = OPTION_ROLES,
+     MEMBER(anonymous),
+     .initial_text = "pull, request if all addresses listened on are loopback; else none",
+     .meta = "ROLES",
+     .reloads = true,
+     .help = "What may be done without credentials: pull (images), request (container tokens, "
+             "validate-creds), read-records (who pulled what), admin, or none."},
+    {.group = "Access",
+     .name = "open",
+     .type = OPTION_BOOL,
+     MEMBER(open),
+     .initial = "false",
+     .reloads = true,
+     .help = "Let everybody pull and request, from anywhere. Needed to listen on an address that other "
+             "machines reach while there are no accounts."},
+    {.group = "Access",
+     .name = "locations",
+     .type = OPTION_LOCATIONS,
+     .offset = offsetof(struct options, locations),
+     .size = sizeof(void *),
+     .initial_text = "none",
+     .flag_word = "location",
+     .meta = "NETWORK=NAME",
+     .reloads = true,
+     .help = "Where addresses are: 10.1.0.0/16=hospital-a. The narrowest network that holds an address "
+             "counts. May be given several times."},
+    {.group = "Access",
+     .name = "trusted-proxies",
+     .type = OPTION_NETWORKS,
+     .offset = offsetof(struct options, trusted_proxies),
+     .size = sizeof(void *),
+     .initial_text = "none",
+     .flag_word = "trusted-proxy",
+     .meta = "NETWORK",
+     .reloads = true,
+     .help = "Addresses or networks of reverse proxies whose X-Forwarded-For is believed. May be given "
+             "several times."},
+    {.group = "Access",
+     .name = "pulls.trust-headers",
+     .type = OPTION_BOOL,
+     MEMBER(trust_headers),
+     .initial = "false",
+     .reloads = true,
+     .help =
+         "Believe clients the name of their node in X-Rac-Node (containerd) or X-Meta-Rac-Node (docker)."},
 
     {.group = "Store",
      .name = "data",
@@ -272,6 +345,9 @@ const struct option_action option_actions[] = {
      "Say whether all options are valid, and what they are; serve nothing."},
     {"--scrub", 0, OPTIONS_SCRUB, NULL,
      "Read all stored blobs again, check their digests, move wrong ones away."},
+    {"--hash-password", 0, OPTIONS_HASH, NULL,
+     "Read a password, from the terminal or standard input, and print its hash for 'accounts'."},
+    {"--make-key", 0, OPTIONS_KEY, NULL, "Print a new API key, and its digest for 'accounts'."},
     {"--print-config-doc", 0, OPTIONS_DOC, NULL, "Print the reference of all options, in Markdown."},
     {"--print-config-table", 0, OPTIONS_TABLE, NULL, "Print the options in one short table, in Markdown."},
     {"--print-metrics-doc", 0, OPTIONS_METRICS, NULL, "Print the reference of all metrics, in Markdown."},
@@ -302,6 +378,37 @@ const struct option_member option_upstream_members[] = {
 const struct option_member option_rule_members[] = {
     {"match", "PATTERN", "Full name of images, `*` for any characters: `quay.io/nextflow/*`. Required."},
     {"injection", "FILE|none", "Injection file; `none` leaves these images as they are. Required."},
+    {NULL, NULL, NULL},
+};
+
+const struct option_member option_account_members[] = {
+    {"name", "NAME", "Letters, digits and `. _ - @`. Required."},
+    {"password-hash", "HASH", "bcrypt: `rac-proxy --hash-password` or `htpasswd -nB` makes one."},
+    {"password-hash-file", "FILE", "It holds the hash and nothing else. Read at start and on SIGHUP."},
+    {"keys", "[sha256:DIGEST, ...]",
+     "Digests of API keys, which `rac-proxy --make-key` makes: for `Authorization: Bearer`, or as the "
+     "password."},
+    {"certificate", "NAME",
+     "Common name of client certificates that stand for the account: `tls.client-ca`."},
+    {"roles", "[ROLE, ...]",
+     "`pull` (the default), `request` (container tokens, validate-creds), `read-records`, `admin` (all of "
+     "it)."},
+    {"upstreams", "[{name, username, password or password-file}, ...]",
+     "Credentials with which this account sees an upstream, instead of the proxy's own. What is cached under "
+     "them is for this account alone."},
+    {NULL, NULL, NULL},
+};
+const struct option_member option_account_upstream_members[] = {
+    {"name", "NAME", "An upstream that is configured or known. Required."},
+    {"username", "TEXT", "Required."},
+    {"password", "TEXT", "Better in a file of its own: `password-file`."},
+    {"password-file", "FILE", "It holds the password and nothing else. Read at start and on SIGHUP."},
+    {NULL, NULL, NULL},
+};
+const struct option_member option_location_members[] = {
+    {"network", "[NETWORK, ...]",
+     "`10.1.0.0/16`, `2001:db8::/32`, a single address; one or a list. Required."},
+    {"name", "TEXT", "What records call it. Required."},
     {NULL, NULL, NULL},
 };
 
@@ -377,6 +484,10 @@ const char *option_meta(const struct option_def *def)
     case OPTION_LISTEN:
     case OPTION_UPSTREAMS:
     case OPTION_INJECT:
+    case OPTION_ACCOUNTS:
+    case OPTION_ROLES:
+    case OPTION_LOCATIONS:
+    case OPTION_NETWORKS:
         break;
     }
     return "";
@@ -384,5 +495,15 @@ const char *option_meta(const struct option_def *def)
 
 bool option_is_list(const struct option_def *def)
 {
-    return def->type == OPTION_LISTEN || def->type == OPTION_UPSTREAMS || def->type == OPTION_INJECT;
+    switch (def->type) {
+    case OPTION_LISTEN:
+    case OPTION_UPSTREAMS:
+    case OPTION_INJECT:
+    case OPTION_ACCOUNTS:
+    case OPTION_LOCATIONS:
+    case OPTION_NETWORKS:
+        return true;
+    default:
+        return false;
+    }
 }

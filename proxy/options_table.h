@@ -28,6 +28,10 @@ enum option_type {
     OPTION_LISTEN,    /* listen, listen_count */
     OPTION_UPSTREAMS, /* upstreams, upstream_count */
     OPTION_INJECT,    /* rules from a list, inject_all from a single file name */
+    OPTION_ACCOUNTS,  /* accounts, account_count */
+    OPTION_ROLES,     /* unsigned, bits of enum access_role: words with commas in any source */
+    OPTION_LOCATIONS, /* locations, location_count */
+    OPTION_NETWORKS,  /* trusted_proxies, trusted_proxy_count */
 };
 
 struct option_def {
@@ -68,6 +72,9 @@ struct option_member {
 };
 extern const struct option_member option_upstream_members[]; /* ended by name NULL */
 extern const struct option_member option_rule_members[];
+extern const struct option_member option_account_members[];
+extern const struct option_member option_account_upstream_members[];
+extern const struct option_member option_location_members[];
 
 size_t option_index(const struct option_def *def);
 const struct option_def *option_by_name(const char *name);     /* NULL: none */

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "common/nearest.h"
+#include "proxy/options_account.h"
 #include "proxy/options_address.h"
 
 static void *member(const struct options *o, size_t offset)
@@ -196,9 +197,9 @@ int option_set(struct options *o, const struct option_def *def, const char *text
         set_string(o, def, name);
         return 0;
     }
-    case OPTION_LISTEN:
-    case OPTION_UPSTREAMS:
-    case OPTION_INJECT:
+    case OPTION_ROLES:
+        return option_parse_roles(slice_of(text), member(o, def->offset), where, err);
+    default:
         break;
     }
     return err_set(err, ERR_INTERNAL, "%s: no single value", where);
@@ -237,10 +238,11 @@ void option_show(const struct options *o, const struct option_def *def, struct b
         (void)buf_add_str(out, s ? s : "");
         return;
     }
-    case OPTION_LISTEN:
-    case OPTION_UPSTREAMS:
-    case OPTION_INJECT:
-        break;
+    case OPTION_ROLES:
+        option_show_roles(*(unsigned *)member(o, def->offset), out);
+        return;
+    default:
+        return;
     }
 }
 
@@ -274,7 +276,7 @@ static void copy_listen(struct options *to, const struct options *from)
 
 void option_copy(struct options *to, const struct options *from, const struct option_def *def)
 {
-    assert(def->type != OPTION_UPSTREAMS && def->type != OPTION_INJECT);
+    assert(!option_is_list(def) || def->type == OPTION_LISTEN); /* the others reload */
     to->origins[option_index(def)] = from->origins[option_index(def)];
     switch (def->type) {
     case OPTION_LISTEN:
@@ -290,15 +292,8 @@ void option_copy(struct options *to, const struct options *from, const struct op
     case OPTION_SIZE_OR_PERCENT:
         memcpy(member(to, def->offset2), member(from, def->offset2), sizeof(uint32_t));
         break;
-    case OPTION_BOOL:
-    case OPTION_UINT:
-    case OPTION_SIZE:
-    case OPTION_DURATION:
-    case OPTION_ENUM:
+    default:
         break;
-    case OPTION_UPSTREAMS:
-    case OPTION_INJECT:
-        return;
     }
     memcpy(member(to, def->offset), member(from, def->offset), def->size);
 }

@@ -55,12 +55,6 @@ class Bench:
         return f"new-{self.created}"
 
 
-def drop_caches():
-    os.sync()
-    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
-        f.write("3")
-
-
 def _timed(call, *args):
     begin = time.monotonic()
     call(*args)
@@ -77,11 +71,17 @@ def _wait_all(processes):
 
 
 # -- sequential ----------------------------------------------------------------------------------------------
+def _dd(count, files, mib):
+    readers = [subprocess.Popen(["dd", f"if={files}/large-{i}", "of=/dev/null", "bs=1M"], stderr=subprocess.PIPE, text=True)
+               for i in range(count)]
+    for said in [r.communicate()[1] for r in readers]:
+        if f"\n{mib * MIB} bytes" not in said:
+            raise RuntimeError(f"a reader did not get all: {said.strip()}")
+
+
 def _read(count):
     def run(b, files):
-        return count * b.mib / _timed(lambda: _wait_all(
-            [subprocess.Popen(["dd", f"if={files}/large-{i}", "of=/dev/null", "bs=1M", "status=none"])
-             for i in range(count)]))
+        return count * b.mib / _timed(_dd, count, files, b.mib)
     return run
 
 

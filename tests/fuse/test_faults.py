@@ -162,8 +162,13 @@ def test_what_cannot_be_read_is_an_error_and_no_wrong_byte(start, s3, fault):
     os.close(fd)
 
 
-@pytest.mark.parametrize("status, code, expected", [(403, "AccessDenied", errno.EACCES), (404, "NoSuchKey", errno.ENOENT),
-                                                    (503, "SlowDown", errno.EBUSY), (400, "InvalidRequest", errno.EINVAL)])
+ERRORS = [(403, "AccessDenied", errno.EACCES), (403, "InvalidAccessKeyId", errno.EACCES), (404, "NoSuchKey", errno.ENOENT),
+          (503, "SlowDown", errno.EBUSY), (429, "TooManyRequests", errno.EBUSY), (400, "InvalidRequest", errno.EINVAL),
+          (403, "QuotaExceeded", errno.EREMOTEIO), (507, "InsufficientStorage", errno.EREMOTEIO),
+          (418, "Teapot", errno.EREMOTEIO), (408, "RequestTimeout", errno.ETIMEDOUT), (500, "InternalError", errno.EIO)]
+
+
+@pytest.mark.parametrize("status, code, expected", ERRORS)
 def test_errors_have_numbers(start, s3, status, code, expected):
     folder, mount = start(RAC_S3_TRIES="2")
     s3.put("f", b"x")
@@ -173,7 +178,22 @@ def test_errors_have_numbers(start, s3, status, code, expected):
     if status != 404:
         refused(expected, write, f"{folder}/g", b"x")
         wait_for(lambda: not os.path.exists(f"{folder}/g"), 5, "the name is gone")
-        assert "bucket=data" in mount.log() and f"code={code}" in mount.log()
+        for method, key in (("GET", "f"), ("PUT", "g")):
+            lines = [line for line in mount.log().splitlines() if f"method={method}" in line]
+            assert len(lines) == 1, mount.log()
+            for field in ("bucket=data", f"key={key}", f"status={status}", f"code={code}", "request_id=REQ"):
+                assert field in lines[0]
+
+
+def test_a_server_that_is_gone_and_one_that_is_silent(start, s3):
+    folder, _ = start(RAC_S3_TRIES="2", RAC_S3_ANSWER_TIMEOUT="500ms")
+    s3.put("f", b"x")
+    s3.rule("GET /data/f", Fault(delay=3), times=2)
+    refused(errno.ETIMEDOUT, read, f"{folder}/f")
+    assert read(f"{folder}/f") == b"x"
+    s3.close()
+    refused(errno.EIO, read, f"{folder}/f")
+    refused(errno.EIO, write, f"{folder}/g", b"x")
 
 
 @pytest.mark.parametrize("fault", [Fault(status=500), Fault(refuse=True), Fault(status=503, code="SlowDown")], ids=short)

@@ -20,7 +20,7 @@ SEED = int(os.environ.get("RAC_MODEL_SEED", "20261122"))
 class Model:
     def __init__(self, ours, local, seed):
         self.tops = ours, local
-        self.rng = random.Random(seed)
+        self.seed, self.rng = seed, random.Random(seed)
         self.handles = []  # [(ours, local, path)]
         self.trail = []
 
@@ -45,7 +45,7 @@ class Model:
                 results.append(("result", same(call(side))))
             except OSError as e:
                 results.append(("error", errno.errorcode[e.errno]))
-        assert results[0] == results[1], f"seed {SEED}, last: {self.trail[-8:]}: {results}"[:3000]
+        assert results[0] == results[1], f"seed {self.seed}, last: {self.trail[-8:]}: {results}"[:3000]
         return results[0]
 
     def at(self, side, path):

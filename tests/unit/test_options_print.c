@@ -132,7 +132,7 @@ static void test_check_config(void **state)
              "inject: [{match: 'a/*', injection: layer.json}]\n",
              0644);
     cleanup_options struct options *o =
-        rig_options(WORDS("--config=rac.yaml", "--check-config", "--workers=2"),
+        rig_options(WORDS("--config=rac.yaml", "--check-config", "--workers=2", "--open"),
                     WORDS("RAC_LOG_FORMAT=json", "RAC_LISTEN=:1,:2"));
     checked = o;
     cleanup_free char *text = printed(print_checked);

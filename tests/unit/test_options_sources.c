@@ -108,7 +108,7 @@ static void test_listen(void **state)
         "127.0.0.1:9090",     "[::1]:9090",          "[::]:0",    ":9090", "localhost:0",
         "registry.lab:65535", "[::ffff:10.0.0.1]:1", "my_host:80"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; ++i) {
-        cleanup_options struct options *o = rig_options(WORDS("--listen", good[i]), NULL);
+        cleanup_options struct options *o = rig_options(WORDS("--open", "--listen", good[i]), NULL);
         assert_int_equal(o->listen_count, 1);
         assert_string_equal(o->listen[0], good[i]);
     }
