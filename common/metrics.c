@@ -42,6 +42,11 @@ static struct family {
     {.name = "rac_responses_aborted_total",
      .type = COUNTER,
      .help = "Answers that did not end: client gone, or aborted by us."},
+    {.name = "rac_logins_total",
+     .type = COUNTER,
+     .help = "Requests that sent credentials, by result: password, remembered (a password that was right "
+             "lately), "
+             "key, certificate; wrong, malformed, throttled (429), overloaded (503)."},
     {.name = "rac_connections_accepted_total", .type = COUNTER, .help = "Connections accepted."},
     {.name = "rac_connections_open", .type = GAUGE, .help = "Connections open now."},
     {.name = "rac_requests_open", .type = GAUGE, .help = "Requests being answered now."},

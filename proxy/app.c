@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "proxy/app_impl.h"
 #include "proxy/cache/disk.h"
+#include "proxy/http/response.h"
 #include "proxy/registry/blob_head.h"
 #include "proxy/registry/reply.h"
 #include "proxy/state/sqlite.h"
@@ -88,6 +89,9 @@ static void dispatch(struct app *app, struct request *r)
 
 static void refuse_caller(struct request *r, const struct err *err)
 {
+    request_set_route(r, "login");
+    if (err->code == ERR_UNAUTHORIZED)
+        response_header_ref(r, "WWW-Authenticate", SLICE_LIT(ACCESS_CHALLENGE));
     if (slice_starts_with(request_path(r), "/v2"))
         reply_err(r, err);
     else

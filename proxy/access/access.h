@@ -23,6 +23,9 @@ enum access_role {
     ACCESS_ADMIN = 8,        /* all of it, and what others made */
 };
 
+/* The value of WWW-Authenticate in every 401 of ours. */
+#define ACCESS_CHALLENGE "Basic realm=\"rac-proxy\""
+
 struct caller {
     const char *account; /* NULL: anonymous */
     unsigned roles;      /* of enum access_role */

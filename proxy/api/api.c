@@ -51,7 +51,7 @@ static void api_forbidden(struct request *r, unsigned role)
                    anonymous ? ": send the credentials of an account that has it"
                              : ", which this account has not");
     if (anonymous)
-        response_header_ref(r, "WWW-Authenticate", SLICE_LIT("Basic realm=\"rac-proxy\""));
+        response_header_ref(r, "WWW-Authenticate", SLICE_LIT(ACCESS_CHALLENGE));
     api_message(r, anonymous ? 401 : 403, message);
 }
 

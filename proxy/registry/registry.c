@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/registry/registry.h"
 
+#include "proxy/access/access.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/reply.h"
@@ -53,12 +54,30 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
     }
 }
 
+/* What is below a container token is the token's to allow. */
+static bool may_pull(struct request *r)
+{
+    return caller_may(r, ACCESS_PULL) || slice_starts_with(request_path(r), "/v2/wt/");
+}
+
+static void forbid(struct request *r)
+{
+    if (caller_of(r)->account) {
+        reply_error(r, 403, "DENIED", "this account has not the role 'pull'");
+        return;
+    }
+    response_header_ref(r, "WWW-Authenticate", SLICE_LIT(ACCESS_CHALLENGE));
+    reply_error(r, 401, "UNAUTHORIZED", "this registry wants to know who asks: log in (docker login)");
+}
+
 void registry_handle(struct registry *g, struct request *r)
 {
     struct route route = route_parse(request_path(r));
     enum http_method method = request_method(r);
     request_set_route(r, route_label(route.kind));
-    if (route.kind == ROUTE_UNKNOWN) {
+    if (!may_pull(r)) {
+        forbid(r);
+    } else if (route.kind == ROUTE_UNKNOWN) {
         reply_error(r, 404, "NAME_UNKNOWN",
                     "no such path: see the OCI distribution spec for what is under /v2/");
     } else if ((method != HTTP_GET && method != HTTP_HEAD) || route.kind == ROUTE_UPLOAD) {
