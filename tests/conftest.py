@@ -29,6 +29,8 @@ def pytest_configure(config):
     # Asked to stop, from a terminal or by a script that runs this in the background: fixtures end what they started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    # Scripts ignore it in what they start in the background, and what is ignored is handed on to containers.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_make_parametrize_id(config, val, argname):
