@@ -52,6 +52,8 @@ static void worker_begin(struct loop *loop, void *arg)
     w->registry = registry_worker_new(config);
     registry_config_unref(config);
     loop_set_data(loop, w);
+    if (loop_index(loop) == 0)
+        tokens_start(w->app->tokens, loop);
 }
 
 /* No request is left. What still goes on for nobody (a fill, a look-up) is told to end, and its last answers
@@ -61,6 +63,8 @@ static void worker_end(struct loop *loop, void *arg)
     struct app_worker *w = loop_data(loop);
     struct app *app = arg;
     uint64_t end = clock_mono_ms() + QUIESCE_MS;
+    if (loop_index(loop) == 0)
+        tokens_stop(app->tokens);
     upstream_client_stop(w->client);
     struct metric *fills = metric_get("rac_fills_in_flight", "");
     unsigned quiet = 0;
@@ -263,6 +267,7 @@ static void make_rooms(struct app *app)
     app->links = links_new(&app->env, LINKS_IN_MEMORY);
     app->tags = tags_new(&app->env, app->documents, app->links);
     app->fills = fills_new(&app->env);
+    app_layer_sources(app);
     app->layers = injected_layers_new(&app->env, &app->layer_sources, o->max_layer_bytes);
     app->variants = variants_new(&app->env, app->documents, app->links, app->layers);
     app->registry = (struct registry){.env = &app->env,
@@ -273,8 +278,14 @@ static void make_rooms(struct app *app)
                                       .blob_heads = blob_heads_new(&app->env),
                                       .layers = app->layers,
                                       .variants = app->variants,
+                                      .access = app->access,
                                       .worker = registry_worker_of};
-    app->api = (struct api){.env = &app->env, .refresh_metrics = app_metrics_refresh, .arg = app};
+    app->api = (struct api){.env = &app->env,
+                            .registry = &app->registry,
+                            .access = app->access,
+                            .refresh_metrics = app_metrics_refresh,
+                            .arg = app};
+    app_tokens_new(app);
 }
 
 static int start_server(struct app *app, struct err *err)
@@ -354,6 +365,7 @@ static void end(struct app *app)
         app->store->ops->close(app->store);
     if (app->state)
         app->state->ops->close(app->state);
+    app_tokens_free(app);
     variants_free(app->variants);
     injected_layers_free(app->layers);
     tags_free(app->tags);

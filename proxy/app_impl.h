@@ -10,6 +10,7 @@
 #include "proxy/http/server.h"
 #include "proxy/options.h"
 #include "proxy/registry/registry.h"
+#include "proxy/tokens/tokens.h"
 
 struct app {
     struct options *options;
@@ -27,8 +28,11 @@ struct app {
     struct tags *tags;
     struct fills *fills;
     struct layer_sources layer_sources;
+    char **layer_hosts; /* of layer_sources */
     struct injected_layers *layers;
     struct variants *variants;
+    struct tokens *tokens;
+    struct api_containers containers;
     struct registry registry;
     struct api api;
     struct http_server *server;
@@ -51,6 +55,10 @@ int app_config_new(const struct options *o, const uint8_t scope_key[32], struct 
 /* app_access.c: the part of the options that access goes by. */
 struct access *app_access_new(const struct options *o);
 void app_access_reload(struct access *a, const struct options *o);
+/* app_tokens.c: what stands for container tokens; after the other rooms. */
+void app_layer_sources(struct app *app); /* before injected_layers_new */
+void app_tokens_new(struct app *app);
+void app_tokens_free(struct app *app);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_metrics.c: gauges and counters that are kept elsewhere. */

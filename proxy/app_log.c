@@ -11,6 +11,7 @@
 #define ROUTES_MAX 32
 #define STATUS_MAX 600
 #define FIELDS_MAX 24
+#define MASKED_MAX 1024 /* a longer path with a token in it is cut */
 
 /* Metrics of a route, looked up once: on the hot path every look-up would be a lock. Routes are static
  * strings. */
@@ -66,6 +67,25 @@ static void count(struct request *r, const char *route, int status, uint64_t us,
         metric_count("rac_responses_aborted_total", "", 1);
 }
 
+/* A container token is a right: of one in a path only the beginning is shown. `out`: MASKED_MAX. */
+static struct slice mask_token(struct slice path, char *out)
+{
+    static const char *const places[] = {"/v2/wt/", "/container-token/"};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; ++i) {
+        size_t at = strlen(places[i]);
+        if (!slice_starts_with(path, places[i]))
+            continue;
+        struct slice rest = {path.p + at, path.len - at};
+        struct slice token = slice_cut(&rest, '/');
+        size_t shown = token.len < TOKEN_SHOWN ? token.len : TOKEN_SHOWN;
+        const struct slice piece[] = {{path.p, at + shown},
+                                      slice_of(shown < token.len ? "…" : ""),
+                                      {rest.p ? rest.p - 1 : "", rest.p ? rest.len + 1 : 0}};
+        return (struct slice){out, str_join(out, MASKED_MAX, piece, 3)};
+    }
+    return path;
+}
+
 void app_log_request(struct request *r, bool aborted, bool access_log)
 {
     struct log_field f[FIELDS_MAX + 1];
@@ -83,7 +103,9 @@ void app_log_request(struct request *r, bool aborted, bool access_log)
     f[n++] = F_S("id", request_id(r));
     f[n++] = F_S("client", request_peer(r));
     f[n++] = F_SL("method", request_method_name(r));
-    f[n++] = F_SL("path", request_path(r));
+    char masked[MASKED_MAX]; /* not the request's memory: that is on its way out */
+    struct slice path = request_path(r);
+    f[n++] = F_SL("path", mask_token(path, masked));
     if (query.len)
         f[n++] = F_SL("query", query);
     f[n++] = F_I("status", status);

@@ -38,8 +38,9 @@ void options_free(struct options *o)
         free(o->locations[i].name);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
-    char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,      o->data_dir,
-                             o->inject_all,  o->default_upstream, o->tls_client_ca};
+    char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,     o->data_dir,
+                             o->inject_all,  o->default_upstream, o->public_host, o->tls_client_ca,
+                             o->layer_hosts, o->layer_ca};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     free(o->listen);

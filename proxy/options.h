@@ -115,6 +115,15 @@ struct options {
     bool pinned_refuse;       /* inject.pinned: pass | refuse */
     uint64_t max_layer_bytes; /* of an injected layer, unpacked */
 
+    /* container tokens */
+    char *public_host; /* NULL: the request's Host */
+    uint64_t token_ttl_ms;
+    uint32_t token_rate, token_guesses; /* a minute and address; 0: no limit */
+    uint32_t token_max_layers, token_max_includes;
+    uint64_t token_max_layer_bytes, token_max_total_bytes, token_max_unpacked_bytes;
+    char *layer_hosts; /* lower case, commas between them; NULL: none */
+    char *layer_ca;
+
     /* operating */
     enum log_level log_level;
     enum log_format log_format;

@@ -239,3 +239,18 @@ int option_parse_host(const char *text, char **ret, const char *where, struct er
     *ret = lower(text);
     return 0;
 }
+
+int option_parse_authority(const char *text, char **ret, const char *where, struct err *err)
+{
+    const char *colon = strrchr(text, ':'), *bracket = strrchr(text, ']');
+    bool has_port = colon && (!bracket || colon > bracket);
+    struct slice host = {text, has_port ? (size_t)(colon - text) : strlen(text)};
+    uint64_t port = 1;
+    if (strchr(text, '/') || !is_host(host))
+        return err_set(err, ERR_INVALID, "%s: '%s': expected HOST or HOST:PORT, without scheme and path",
+                       where, text);
+    if (has_port && (!slice_to_u64(slice_of(colon + 1), 65535, &port) || port == 0))
+        return err_set(err, ERR_INVALID, "%s: '%s': the port is no number from 1 to 65535", where, text);
+    *ret = lower(text);
+    return 0;
+}

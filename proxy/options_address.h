@@ -21,4 +21,6 @@ int option_parse_url(const char *text, bool plain_http, char **ret, const char *
 int option_parse_upstream_name(const char *text, char **ret, const char *where, struct err *err);
 /* A name or IPv4 address or [IPv6] without port. *ret: lower case. */
 int option_parse_host(const char *text, char **ret, const char *where, struct err *err);
+/* The same with a port, or without. *ret: lower case. */
+int option_parse_authority(const char *text, char **ret, const char *where, struct err *err);
 #endif

@@ -66,6 +66,12 @@ static void describe(const struct option_def *def, struct buf *out)
     case OPTION_NAME:
         (void)buf_add_str(out, "name of an upstream");
         return;
+    case OPTION_AUTHORITY:
+        (void)buf_add_str(out, "host, or host:port");
+        return;
+    case OPTION_HOSTS:
+        (void)buf_add_str(out, "hosts, commas between them");
+        return;
     case OPTION_LISTEN:
         (void)buf_add_str(out, "list of addresses");
         return;

@@ -168,6 +168,23 @@ static void set_string(struct options *o, const struct option_def *def, char *va
     *s = value;
 }
 
+static int set_hosts(struct options *o, const struct option_def *def, const char *text, const char *where,
+                     struct err *err)
+{
+    struct slice rest = slice_of(text);
+    cleanup_buf struct buf all = {0};
+    while (rest.p) {
+        struct slice one = slice_trim(slice_cut(&rest, ','));
+        cleanup_free char *word = mem_strndup(one.len ? one.p : "", one.len);
+        cleanup_free char *host = NULL;
+        if (option_parse_host(word, &host, where, err) < 0)
+            return -1;
+        (void)buf_printf(&all, "%s%s", all.len ? "," : "", host);
+    }
+    set_string(o, def, buf_take(&all));
+    return 0;
+}
+
 int option_set(struct options *o, const struct option_def *def, const char *text, const char *base_dir,
                const char *where, struct err *err)
 {
@@ -199,6 +216,15 @@ int option_set(struct options *o, const struct option_def *def, const char *text
     }
     case OPTION_ROLES:
         return option_parse_roles(slice_of(text), member(o, def->offset), where, err);
+    case OPTION_AUTHORITY: {
+        char *text_copy;
+        if (option_parse_authority(text, &text_copy, where, err) < 0)
+            return -1;
+        set_string(o, def, text_copy);
+        return 0;
+    }
+    case OPTION_HOSTS:
+        return set_hosts(o, def, text, where, err);
     default:
         break;
     }
@@ -233,6 +259,8 @@ void option_show(const struct options *o, const struct option_def *def, struct b
         return;
     case OPTION_FILE:
     case OPTION_FOLDER:
+    case OPTION_AUTHORITY:
+    case OPTION_HOSTS:
     case OPTION_NAME: {
         const char *s = *(char **)member(o, def->offset);
         (void)buf_add_str(out, s ? s : "");
@@ -284,6 +312,8 @@ void option_copy(struct options *to, const struct options *from, const struct op
         return;
     case OPTION_FILE:
     case OPTION_FOLDER:
+    case OPTION_AUTHORITY:
+    case OPTION_HOSTS:
     case OPTION_NAME: {
         const char *s = *(char **)member(from, def->offset);
         set_string(to, def, s ? mem_strdup(s) : NULL);

@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/metrics.h"
 #include "proxy/access/access.h"
+#include "proxy/api/container.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/reply.h"
@@ -103,6 +104,10 @@ static const struct route {
     {"/readyz", GET, 0, "readyz", ready_handle},
     {"/metrics", GET, 0, "metrics", metrics},
     {"/service-info", GET, 0, "service-info", service_info},
+    {"/container-token", POST, ACCESS_REQUEST, "container-token", container_create},
+    {"/v1alpha2/container", POST, ACCESS_REQUEST, "container-token", container_create},
+    {"/container-token/", GET, 0, "container-token", container_describe},
+    {"/container-token/", DELETE, 0, "container-token", container_revoke},
 };
 
 static bool path_matches(const struct route *route, struct slice path)

@@ -4,9 +4,21 @@
 /* What is not the registry: health, readiness, metrics, service information. Errors are {"message":"…"}. */
 #include "proxy/cache/env.h"
 #include "proxy/http/request.h"
+#include "proxy/registry/registry.h"
+#include "proxy/tokens/token_request.h"
+
+/* What the configuration says of container tokens. */
+struct api_containers {
+    const char *public_host; /* what targetImage begins with; NULL: the request's Host */
+    struct token_request_limits limits;
+};
 
 struct api {
     const struct cache_env *env;
+    struct registry *registry;
+    struct tokens *tokens;
+    struct access *access;
+    const struct api_containers *containers;
     void (*refresh_metrics)(void *arg); /* brings gauges up to date, before they are shown; any worker */
     void *arg;
 };

@@ -6,6 +6,7 @@
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/reply.h"
 #include "proxy/registry/route.h"
+#include "proxy/registry/wt.h"
 
 int page_size(struct request *r, uint64_t max_n, uint64_t *ret_n)
 {
@@ -34,6 +35,10 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
 {
     struct target *t;
     struct err err;
+    if (wt_is(route->name)) {
+        wt_handle(g, r, route);
+        return;
+    }
     if (target_get(g->worker(request_loop(r)), route->name, request_query_param(r, "ns"), &t, &err) < 0) {
         reply_err(r, &err);
         return;

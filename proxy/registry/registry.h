@@ -12,6 +12,7 @@
 #include "proxy/http/request.h"
 #include "proxy/inject/rules.h"
 #include "proxy/inject/variant.h"
+#include "proxy/tokens/tokens.h"
 
 /* What the configuration says; immutable, counted (atomic): requests under way keep the one they began with.
  */
@@ -39,6 +40,8 @@ struct registry {
     struct blob_heads *blob_heads;
     struct injected_layers *layers;
     struct variants *variants;
+    struct tokens *tokens;
+    struct access *access;
     struct registry_worker *(*worker)(struct loop *loop); /* of that worker */
 };
 

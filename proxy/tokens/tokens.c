@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/tokens/tokens.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "proxy/tokens/members.h"
+
+#define SHARDS       16
+#define SHARD_MAX    4096 /* tokens in memory, per shard: some 1.5 KiB each */
+#define TICK_MS      1000 /* pulls are saved */
+#define PRUNE_TICKS  30
+#define PRUNE_BATCH  500 /* a transaction that others do not notice */
+#define PRUNE_GAP_MS 50
+
+struct entry {
+    UT_hash_handle hh;
+    struct entry *prev, *next; /* least recently used first */
+    struct grant *token;
+};
+
+struct tokens {
+    struct state *state;
+    uint64_t ttl_ms;
+    struct rate *makes, *guesses;
+    struct members *members;
+    struct metric *made, *revoked, *pruned, *unknown, *limited;
+    _Atomic uint64_t revocations; /* so far: what was read before one is not remembered after it */
+    struct {
+        pthread_mutex_t lock;
+        struct entry *map, *lru;
+        size_t count;
+    } shard[SHARDS];
+    _Atomic(struct grant *) dirty; /* a reference each */
+    struct loop *loop;             /* of the timers */
+    struct loop_timer tick, prune;
+    unsigned ticks;
+};
+
+struct tokens *tokens_new(const struct tokens_config *config)
+{
+    struct tokens *t = mem_new(struct tokens);
+    t->state = config->state;
+    t->ttl_ms = config->ttl_ms;
+    t->makes = rate_new(config->makes);
+    t->guesses = rate_new(config->guesses);
+    t->members = members_new(config->state);
+    t->made = metric_get("rac_tokens_total", "event=\"made\"");
+    t->revoked = metric_get("rac_tokens_total", "event=\"revoked\"");
+    t->pruned = metric_get("rac_tokens_total", "event=\"expired\"");
+    t->unknown = metric_get("rac_token_guesses_total", "result=\"unknown\"");
+    t->limited = metric_get("rac_token_guesses_total", "result=\"limited\"");
+    for (unsigned i = 0; i < SHARDS; ++i)
+        pthread_mutex_init(&t->shard[i].lock, NULL);
+    return t;
+}
+
+/* ---- in memory; under the shard's lock ---- */
+
+static unsigned shard_of(const uint8_t key[STATE_TOKEN_KEY])
+{
+    return key[0] % SHARDS;
+}
+
+static struct entry *find(struct tokens *t, unsigned s, const uint8_t key[STATE_TOKEN_KEY])
+{
+    struct entry *e;
+    HASH_FIND(hh, t->shard[s].map, key, STATE_TOKEN_KEY, e);
+    return e;
+}
+
+static void drop(struct tokens *t, unsigned s, struct entry *e)
+{
+    HASH_DEL(t->shard[s].map, e);
+    DL_DELETE(t->shard[s].lru, e);
+    --t->shard[s].count;
+    grant_unref(e->token);
+    free(e);
+}
+
+static void add(struct tokens *t, unsigned s, struct grant *token)
+{
+    struct entry *e = mem_new(struct entry);
+    e->token = grant_ref(token);
+    HASH_ADD_KEYPTR(hh, t->shard[s].map, e->token->key, STATE_TOKEN_KEY, e);
+    DL_APPEND(t->shard[s].lru, e);
+    if (++t->shard[s].count > SHARD_MAX)
+        drop(t, s, t->shard[s].lru);
+}
+
+void tokens_free(struct tokens *t)
+{
+    if (!t)
+        return;
+    for (unsigned i = 0; i < SHARDS; ++i) {
+        while (t->shard[i].lru)
+            drop(t, i, t->shard[i].lru);
+        pthread_mutex_destroy(&t->shard[i].lock);
+    }
+    struct grant *next;
+    for (struct grant *k = t->dirty; k; k = next) { /* pulled behind tokens_stop: not counted */
+        next = k->dirty_next;
+        grant_unref(k);
+    }
+    members_free(t->members);
+    rate_free(t->makes);
+    rate_free(t->guesses);
+    free(t);
+}
+
+static bool is_over(const struct grant *token)
+{
+    return token->expires_ms <= clock_wall_ms();
+}
+
+struct grant *tokens_try(struct tokens *t, struct slice text)
+{
+    uint8_t key[STATE_TOKEN_KEY];
+    struct grant *found = NULL;
+    if (!grant_check(text))
+        return NULL;
+    grant_key(text, key);
+    unsigned s = shard_of(key);
+    pthread_mutex_lock(&t->shard[s].lock);
+    struct entry *e = find(t, s, key);
+    if (e && is_over(e->token)) {
+        drop(t, s, e);
+    } else if (e) {
+        found = grant_ref(e->token);
+        if (e->next) {
+            DL_DELETE(t->shard[s].lru, e);
+            DL_APPEND(t->shard[s].lru, e);
+        }
+    }
+    pthread_mutex_unlock(&t->shard[s].lock);
+    return found;
+}
+
+/* ---- looked up ---- */
+
+struct get {
+    struct tokens *t;
+    struct loop *loop;
+    char text[TOKEN_CHARS + 1];
+    struct net_address who;
+    uint64_t revocations;
+    struct err err;
+    tokens_fn *fn;
+    void *arg;
+};
+
+static void get_end(struct get *g, struct grant *token, const struct err *err)
+{
+    g->fn(g->arg, token, err);
+    free(g);
+}
+
+static void refuse(void *arg)
+{
+    struct get *g = arg;
+    get_end(g, NULL, &g->err);
+}
+
+static void set_limited(struct tokens *t, unsigned wait_s, struct err *err)
+{
+    (void)err_set(err, ERR_LIMITED,
+                  "too many unknown container tokens from this address (tokens.guesses): wait");
+    err->retry_after_s = wait_s;
+    metric_inc(t->limited);
+}
+
+static void set_unknown(struct get *g)
+{
+    unsigned wait_s = rate_take(g->t->guesses, &g->who);
+    if (wait_s) {
+        set_limited(g->t, wait_s, &g->err);
+        return;
+    }
+    metric_inc(g->t->unknown);
+    (void)err_set(&g->err, ERR_NAME_UNKNOWN, "container token %.*s… is unknown or expired: request a new one",
+                  TOKEN_SHOWN, g->text);
+}
+
+static void on_token(void *arg, const struct state_token *st, const struct err *err)
+{
+    struct get *g = arg;
+    struct tokens *t = g->t;
+    if (err) {
+        get_end(g, NULL, err);
+        return;
+    }
+    /* Revoked or not, meanwhile? Whoever asks again finds out. */
+    if (!st || st->expires_ms <= clock_wall_ms() || t->revocations != g->revocations) {
+        if (st && t->revocations != g->revocations) {
+            g->revocations = t->revocations;
+            t->state->ops->token_get(t->state, g->loop, st->key, on_token, g);
+            return;
+        }
+        set_unknown(g);
+        get_end(g, NULL, &g->err);
+        return;
+    }
+    struct grant *token = NULL;
+    unsigned s = shard_of(st->key);
+    pthread_mutex_lock(&t->shard[s].lock);
+    struct entry *e = find(t, s, st->key);
+    if (e) { /* its pulls are counted there */
+        token = grant_ref(e->token);
+    } else if (t->revocations == g->revocations) {
+        token = grant_new(st, slice_of(g->text));
+        add(t, s, token);
+    }
+    pthread_mutex_unlock(&t->shard[s].lock);
+    if (!token) {
+        g->revocations = t->revocations;
+        t->state->ops->token_get(t->state, g->loop, st->key, on_token, g);
+        return;
+    }
+    get_end(g, token, NULL);
+}
+
+void tokens_get(struct tokens *t, struct loop *loop, struct slice text, const struct net_address *who,
+                tokens_fn *fn, void *arg)
+{
+    struct get *g = mem_new(struct get);
+    *g = (struct get){.t = t, .loop = loop, .who = *who, .revocations = t->revocations, .fn = fn, .arg = arg};
+    (void)snprintf(g->text, sizeof g->text, "%.*s", (int)(text.len > TOKEN_CHARS ? TOKEN_CHARS : text.len),
+                   text.len ? text.p : "");
+    unsigned wait_s = rate_look(t->guesses, who);
+    if (wait_s)
+        set_limited(t, wait_s, &g->err);
+    else if (!grant_check(text))
+        set_unknown(g);
+    if (g->err.code != ERR_NONE) {
+        loop_post(loop, refuse, g);
+        return;
+    }
+    uint8_t key[STATE_TOKEN_KEY];
+    grant_key(text, key);
+    t->state->ops->token_get(t->state, loop, key, on_token, g);
+}
+
+/* ---- made ---- */
+
+struct make {
+    struct tokens *t;
+    char text[TOKEN_CHARS + 1];
+    struct grant *token;
+    struct err err;
+    tokens_made_fn *fn;
+    void *arg;
+};
+
+static void make_end(struct make *m, const struct err *err)
+{
+    m->fn(m->arg, err ? NULL : m->text, err ? NULL : grant_ref(m->token), err);
+    grant_unref(m->token);
+    explicit_bzero(m->text, sizeof m->text);
+    free(m);
+}
+
+static void on_no_random(void *arg)
+{
+    struct make *m = arg;
+    make_end(m, &m->err);
+}
+
+static void on_durable(void *arg, const struct err *err)
+{
+    struct make *m = arg;
+    if (!err) {
+        unsigned s = shard_of(m->token->key);
+        pthread_mutex_lock(&m->t->shard[s].lock);
+        add(m->t, s, m->token); /* nobody has it: it cannot have been revoked */
+        pthread_mutex_unlock(&m->t->shard[s].lock);
+        metric_inc(m->t->made);
+    }
+    make_end(m, err);
+}
+
+void tokens_make(struct tokens *t, struct loop *loop, const struct state_token *made,
+                 const char *injection_text, tokens_made_fn *fn, void *arg)
+{
+    struct make *m = mem_new(struct make);
+    *m = (struct make){.t = t, .fn = fn, .arg = arg};
+    if (grant_random(m->text, &m->err) < 0) {
+        loop_post(loop, on_no_random, m);
+        return;
+    }
+    struct state_token st = *made;
+    grant_key(slice_of(m->text), st.key);
+    st.created_ms = clock_wall_ms();
+    st.expires_ms = st.created_ms + (int64_t)t->ttl_ms;
+    st.pulls = 0;
+    m->token = grant_new(&st, slice_of(m->text));
+    t->state->ops->token_put(t->state, loop, &st, injection_text, injection_text ? strlen(injection_text) : 0,
+                             on_durable, m);
+}
+
+int tokens_may_make(struct tokens *t, const struct net_address *who, struct err *err)
+{
+    unsigned wait_s = rate_take(t->makes, who);
+    if (!wait_s)
+        return 0;
+    metric_count("rac_tokens_total", "event=\"limited\"", 1);
+    (void)err_set(err, ERR_LIMITED, "too many requests for container tokens from this address (tokens.rate)");
+    err->retry_after_s = wait_s;
+    return -1;
+}
+
+/* ---- revoked ---- */
+
+void tokens_revoke(struct tokens *t, struct loop *loop, struct grant *token, state_done_fn *done, void *arg)
+{
+    unsigned s = shard_of(token->key);
+    /* First out of the state's sight of all who ask from now on, then out of memory: nobody puts it back. */
+    t->state->ops->token_drop(t->state, loop, token->key, done, arg);
+    (void)atomic_fetch_add(&t->revocations, 1);
+    pthread_mutex_lock(&t->shard[s].lock);
+    struct entry *e = find(t, s, token->key);
+    if (e)
+        drop(t, s, e);
+    pthread_mutex_unlock(&t->shard[s].lock);
+    metric_inc(t->revoked);
+}
+
+/* ---- pulls ---- */
+
+void tokens_count_pull(struct tokens *t, struct grant *token)
+{
+    (void)atomic_fetch_add_explicit(&token->pulls, 1, memory_order_relaxed);
+    if (atomic_fetch_add(&token->unsaved, 1) > 0)
+        return;
+    struct grant *head = atomic_load(&t->dirty);
+    (void)grant_ref(token);
+    do {
+        token->dirty_next = head;
+    } while (!atomic_compare_exchange_weak(&t->dirty, &head, token));
+}
+
+static void save_pulls(struct tokens *t)
+{
+    struct grant *next;
+    for (struct grant *k = atomic_exchange(&t->dirty, NULL); k; k = next) {
+        next = k->dirty_next; /* before unsaved says that it may be put into the list again */
+        unsigned n = atomic_exchange(&k->unsaved, 0);
+        t->state->ops->token_pulled(t->state, k->key, n);
+        grant_unref(k);
+    }
+}
+
+/* ---- by the clock ---- */
+
+static void prune(void *arg);
+
+static void on_pruned(void *arg, size_t count, const struct err *err)
+{
+    struct tokens *t = arg;
+    metric_add(t->pruned, count);
+    if (t->loop && !err && count == PRUNE_BATCH)
+        loop_timer_arm(t->loop, &t->prune, PRUNE_GAP_MS, prune, t);
+}
+
+static void prune(void *arg)
+{
+    struct tokens *t = arg;
+    t->state->ops->token_prune(t->state, t->loop, clock_wall_ms(), PRUNE_BATCH, on_pruned, t);
+}
+
+static void tick(void *arg)
+{
+    struct tokens *t = arg;
+    save_pulls(t);
+    if (t->ticks++ % PRUNE_TICKS == 0 && !loop_timer_armed(&t->prune))
+        prune(t);
+    loop_timer_arm(t->loop, &t->tick, TICK_MS, tick, t);
+}
+
+void tokens_start(struct tokens *t, struct loop *loop)
+{
+    t->loop = loop;
+    loop_timer_arm(loop, &t->tick, TICK_MS, tick, t);
+}
+
+void tokens_stop(struct tokens *t)
+{
+    loop_timer_cancel(t->loop, &t->tick);
+    loop_timer_cancel(t->loop, &t->prune);
+    save_pulls(t);
+    t->loop = NULL;
+}
+
+/* ---- what belongs to a token's image ---- */
+
+int tokens_has_try(struct tokens *t, const struct grant *token, const struct repo *repo,
+                   const struct digest *digest)
+{
+    return digest_eq(&token->target, digest) || members_try(t->members, repo, &token->target, digest);
+}
+
+void tokens_has(struct tokens *t, struct loop *loop, const struct grant *token, struct repo *repo,
+                const struct digest *digest, tokens_has_fn *fn, void *arg)
+{
+    members_ask(t->members, loop, repo, &token->target, digest, fn, arg);
+}
