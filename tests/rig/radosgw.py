@@ -20,7 +20,7 @@ SECRET_KEY = "rac-tests-secret-key-of-forty-characters"
 
 # Traps: clients do not know the monitor's fsid at first, and are now and then refused for it (-1, "wrong fsid"): they are
 # asked, or started, again; it refuses (-13) clients that ask for secure mode without keys, hence crc; and without
-# tcp_nodelay each small request takes 40 ms.
+# tcp_nodelay each small request takes 40 ms. Deleted objects stay for two hours, in memory here, unless it is told otherwise.
 SETTINGS = """
 [global]
 fsid = {fsid}
@@ -57,6 +57,8 @@ rgw data = {folder}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
 rgw enable usage log = false
 rgw gc max objs = 7
+rgw gc obj min wait = 1
+rgw gc processor period = 2
 rgw max put size = 10737418240
 """
 
