@@ -143,6 +143,8 @@ struct options {
         OPTIONS_TABLE,   /* --print-config-table: the table in README.md */
         OPTIONS_METRICS, /* --print-metrics-doc: docs/metrics.md */
         OPTIONS_MAN,     /* --print-man: docs/man/rac-proxy.1 */
+        OPTIONS_BASH,    /* --print-bash-completion */
+        OPTIONS_ZSH,     /* --print-zsh-completion */
     } action;
 
     char **
@@ -166,6 +168,8 @@ void options_print_doc(FILE *out);     /* docs/config.md */
 void options_print_table(FILE *out);   /* the table in README.md */
 void options_print_metrics(FILE *out); /* docs/metrics.md */
 void options_print_man(FILE *out);     /* docs/man/rac-proxy.1 */
+void options_print_bash_completion(FILE *out);
+void options_print_zsh_completion(FILE *out);
 /* --check-config: "configuration is valid", then each value with where it came from; credentials as "set". */
 void options_print_check(const struct options *o, FILE *out);
 /* Does what `action` asks for if that is printing only (all but serve and scrub); false if it is not. */

@@ -208,6 +208,12 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
     case OPTIONS_MAN:
         options_print_man(out);
         return true;
+    case OPTIONS_BASH:
+        options_print_bash_completion(out);
+        return true;
+    case OPTIONS_ZSH:
+        options_print_zsh_completion(out);
+        return true;
     case OPTIONS_SERVE:
     case OPTIONS_SCRUB:
     case OPTIONS_HASH:

@@ -438,6 +438,8 @@ const struct option_action option_actions[] = {
     {"--print-config-table", 0, OPTIONS_TABLE, NULL, "Print the options in one short table, in Markdown."},
     {"--print-metrics-doc", 0, OPTIONS_METRICS, NULL, "Print the reference of all metrics, in Markdown."},
     {"--print-man", 0, OPTIONS_MAN, NULL, "Print the manual page."},
+    {"--print-bash-completion", 0, OPTIONS_BASH, NULL, "Print the completion for bash."},
+    {"--print-zsh-completion", 0, OPTIONS_ZSH, NULL, "Print the completion for zsh."},
     {"--version", 'V', OPTIONS_VERSION, NULL, "Print the version."},
     {"--help", 'h', OPTIONS_HELP, NULL, "Print this help."},
 };
