@@ -16,6 +16,7 @@
 
 struct fuse_session;
 struct prefetch;
+struct sweep;
 struct ops_open;
 
 struct driver {
@@ -26,6 +27,7 @@ struct driver {
     struct pool *pool;
     struct spill *spill;
     struct prefetch *prefetch;
+    struct sweep *sweep;
     struct fuse_session *session;
     struct ops_open *open; /* all open files and folders; with the inodes' lock */
     /* Inode numbers that programs see are ours plus this: in no other file system is that number likely,

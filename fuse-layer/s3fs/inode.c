@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -54,7 +55,7 @@ static void free_inode(struct inodes *t, struct inode *inode)
     struct inode_change *c, *next;
     HASH_ITER (hh, inode->changes, c, next)
         change_free(inode, c);
-    listing_unref(inode->listing);
+    inode_set_listing(t, inode, NULL);
     HASH_DELETE(hh_id, t->by_id, inode);
     free(inode->name);
     free(inode);
@@ -289,4 +290,25 @@ void inode_note_change(struct inode *folder, const char *name, const struct inod
     if (attr)
         c->attr = *attr;
     c->at_us = now;
+}
+
+void inode_set_listing(struct inodes *t, struct inode *folder, struct listing *listing)
+{
+    if (folder->listing) {
+        t->listings_bytes -= folder->listing->bytes;
+        DL_DELETE2(t->oldest, folder, listed_prev, listed_next);
+        listing_unref(folder->listing);
+    }
+    folder->listing = listing;
+    if (listing) {
+        t->listings_bytes += listing->bytes;
+        DL_APPEND2(t->oldest, folder, listed_prev, listed_next);
+    }
+}
+
+void inodes_trim_listings(struct inodes *t, uint64_t older_us, size_t max_bytes)
+{
+    while (t->oldest && t->oldest->listed_next &&
+           (t->oldest->listing->started_us < older_us || t->listings_bytes > max_bytes))
+        inode_set_listing(t, t->oldest, NULL);
 }

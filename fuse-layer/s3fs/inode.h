@@ -74,9 +74,10 @@ struct inode {
     /* Folders. */
     struct inode *children; /* by name */
     struct listing *listing;
-    bool listing_busy;            /* one thread fetches it, the others wait */
-    struct inode_change *changes; /* by name */
-    uint64_t looks_since_us;      /* single looks in this folder: when the count began */
+    struct inode *listed_prev, *listed_next; /* in inodes.oldest, while there is one */
+    bool listing_busy;                       /* one thread fetches it, the others wait */
+    struct inode_change *changes;            /* by name */
+    uint64_t looks_since_us;                 /* single looks in this folder: when the count began */
     unsigned looks;
     /* prefetch.h: index in the listing of the file opened last, how many of that order in a row, and up to
      * which one they were fetched. */
@@ -92,6 +93,8 @@ struct inodes {
     uint64_t next_id;
     struct inode *root;
     size_t len;
+    struct inode *oldest; /* folders with a listing, the oldest first */
+    size_t listings_bytes;
 };
 
 /* An object's place: the key of a folder ends with '/', a bucket's own is "". */
@@ -131,6 +134,12 @@ void inode_note_change(struct inode *folder, const char *name, const struct inod
 struct inode_change *inode_find_change(struct inode *folder, const char *name);
 /* Locked. A listing that was asked for at since_us has seen what happened before. */
 void inode_drop_changes(struct inode *folder, uint64_t since_us);
+
+/* Locked. The folder's listing from here on, with the caller's reference; NULL: none. */
+void inode_set_listing(struct inodes *t, struct inode *folder, struct listing *listing);
+/* Locked. Forgets listings that were asked for before older_us, and the oldest ones past max_bytes, but never
+ * the newest. */
+void inodes_trim_listings(struct inodes *t, uint64_t older_us, size_t max_bytes);
 
 static inline bool inode_is_folder(const struct inode *inode)
 {

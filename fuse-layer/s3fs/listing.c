@@ -80,6 +80,7 @@ static struct listing *finish(struct draft *d)
 {
     struct listing *l = mem_new(struct listing);
     l->refs = 1;
+    l->bytes = sizeof *l + d->names.len + d->len * sizeof *l->entries;
     l->names = buf_take(&d->names);
     l->entries = mem_alloc((d->len ? d->len : 1) * sizeof *l->entries);
     for (size_t i = 0; i < d->len; ++i) {

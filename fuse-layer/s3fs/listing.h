@@ -30,6 +30,7 @@ struct listing {
     unsigned refs; /* with the lock of the inodes */
     struct listing_entry *entries;
     size_t len;
+    size_t bytes;        /* of memory, all in all */
     char *names;         /* memory of the strings */
     char *next;          /* where the following piece begins; NULL: complete */
     uint64_t started_us; /* clock_mono_us before the first request: what happened before is in it */

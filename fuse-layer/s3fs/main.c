@@ -21,6 +21,7 @@
 #include "fuse-layer/s3fs/mount.h"
 #include "fuse-layer/s3fs/options.h"
 #include "fuse-layer/s3fs/prefetch.h"
+#include "fuse-layer/s3fs/sweep.h"
 
 /* Requests that run on nobody's thread: windows and parts. */
 #define POOL_THREADS 24
@@ -70,6 +71,7 @@ static int make_driver(const struct options *o, struct err *err)
     driver.pool = pool_new(POOL_THREADS, "rac-fuse-s3");
     driver.spill = spill_new(o->cache_dir, o->cache_bytes);
     driver.prefetch = prefetch_new(&driver);
+    driver.sweep = sweep_new(&driver);
     driver.ending = cancel_new();
     driver.started_ms = clock_wall_ms();
     uint32_t random = 0;
@@ -83,6 +85,7 @@ static void free_driver(void)
 {
     pool_free(driver.pool);
     prefetch_free(driver.prefetch);
+    sweep_free(driver.sweep);
     inodes_destroy(&driver.inodes);
     memory_free(driver.memory);
     spill_free(driver.spill);

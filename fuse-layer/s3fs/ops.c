@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "fuse-layer/s3fs/sweep.h"
 
 #define BLOCK_BYTES (256 * 1024) /* st_blksize: what cp and cat take at a time */
 #define WRITE_BYTES ((unsigned)1 << 20)
@@ -162,6 +163,7 @@ void ops_reply_entry(fuse_req_t req, struct inode *parent, const char *name, con
     struct fuse_entry_param entry;
     inodes_lock(&d->inodes);
     struct inode *inode = inode_look(&d->inodes, parent, name, attr, fresh_us);
+    sweep_begin(d->sweep);
     (void)ops_fill_entry(d, inode, &entry);
     inodes_unlock(&d->inodes);
     if (fuse_reply_entry(req, &entry) < 0) { /* nobody waited for it: the kernel does not know the inode */

@@ -15,6 +15,7 @@
 #include "common/mem.h"
 #include "fuse-layer/s3fs/reader.h"
 #include "fuse-layer/s3fs/resolve.h"
+#include "fuse-layer/s3fs/sweep.h"
 #include "fuse-layer/s3fs/writer.h"
 
 #define HANDLE_MAGIC 0x68646c31u
@@ -213,6 +214,7 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
         ops_new_attr(req, INODE_FILE, mode, &attr);
     inodes_lock(&d->inodes);
     struct inode *inode = inode_look(&d->inodes, folder, name, &attr, clock_mono_us());
+    sweep_begin(d->sweep);
     inodes_unlock(&d->inodes);
     struct handle *h = handle_new(req, inode, fi);
     unsigned flags = writer_flags(fi->flags & ~O_TRUNC) | (there ? 0u : WRITER_NEW) |

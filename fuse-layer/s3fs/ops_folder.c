@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "fuse-layer/s3fs/resolve.h"
+#include "fuse-layer/s3fs/sweep.h"
 
 #define FOLDER_MAGIC 0x666f6c31u
 /* "." and ".." come first: names begin at this offset. */
@@ -219,6 +220,8 @@ static bool add_name(fuse_req_t req, struct folder *f, uint64_t number, bool plu
     inodes_lock(&d->inodes);
     struct inode *inode =
         plus ? inode_look(&d->inodes, f->inode, s->name, &attr, s->fresh_us) : inode_child(f->inode, s->name);
+    if (plus)
+        sweep_begin(d->sweep);
     if (inode) {
         (void)ops_fill_entry(d, inode, &entry);
     } else {

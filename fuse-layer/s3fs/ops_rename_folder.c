@@ -8,7 +8,6 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/listing.h"
 #include "fuse-layer/s3fs/resolve.h"
 #include "fuse-layer/s3fs/writer.h"
 
@@ -283,15 +282,14 @@ static int delete_twins(struct driver *d, const struct inode_path *of, const str
 
 /* -- all of it -------------------------------------------------------------------------------------- */
 /* Locked. Versions below may have changed their ETags by being copied. */
-static void expire_below(struct inode *folder)
+static void expire_below(struct inodes *t, struct inode *folder)
 {
     struct inode *child, *next;
     HASH_ITER (hh_name, folder->children, child, next) {
         child->fresh_us = 0;
-        expire_below(child);
+        expire_below(t, child);
     }
-    listing_unref(folder->listing);
-    folder->listing = NULL;
+    inode_set_listing(t, folder, NULL);
 }
 
 static int move_keys(struct driver *d, const struct ops_place *from, const struct ops_place *to,
@@ -332,7 +330,7 @@ int ops_rename_folder(struct driver *d, struct ops_place *from, struct ops_place
     if (result == 0)
         ops_moved(d, from, to, attr);
     if (folder && result == 0)
-        expire_below(folder);
+        expire_below(&d->inodes, folder);
     inodes_unlock(&d->inodes);
     release(d, &open, result == 0);
     inodes_lock(&d->inodes);

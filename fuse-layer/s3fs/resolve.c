@@ -21,6 +21,8 @@
 /* Names that begin with the looked-for one sort between it and the folder of that name: with this many, most
  * looks are one request. */
 #define LOOK_PAGE 10
+/* Listings have this part of RAC_MEMORY, beside the one that was asked for last. */
+#define LISTINGS_SHARE 8
 /* Buckets come and go more seldom than files. */
 #define BUCKET_KEEP_US ((uint64_t)60 * 1000000)
 
@@ -202,9 +204,11 @@ static int get_listing(struct driver *d, struct inode *folder, size_t max, struc
     folder->listing_busy = false;
     pthread_cond_broadcast(&d->inodes.listed);
     if (result == 0) {
-        listing_unref(folder->listing);
-        folder->listing = l;
+        inode_set_listing(&d->inodes, folder, l);
         *ret = listing_ref(l);
+        uint64_t now = clock_mono_us(), ttl = driver_ttl_us(d);
+        inodes_trim_listings(&d->inodes, now > ttl ? now - ttl : 0,
+                             d->options->memory_bytes / LISTINGS_SHARE);
         if (!l->next)
             inode_drop_changes(folder, l->started_us);
     }

@@ -4,6 +4,7 @@ import errno
 import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -544,3 +545,33 @@ def test_what_was_fetched_ahead_is_not_read_when_it_is_old(start, s3):
     s3.put("d/5", b"new")
     time.sleep(0.35)
     assert read(f"{folder}/d/5") == b"new"
+
+
+def test_what_the_kernel_remembers_is_bounded(start, s3):
+    """A walk through a large bucket: later, the kernel is asked to forget, and nothing that is open is lost."""
+    folder, mount = start("--memory", "24MiB", "--metadata-ttl", "100ms", "--log-level", "debug")  # 12,288 names
+    for i in range(40):
+        for k in range(500):
+            s3.put(f"d{i:02}/{k}", b"%d" % k)
+    fd = os.open(f"{folder}/d00/17", os.O_RDONLY)
+
+    def walk(count):
+        for i in range(count):
+            with os.scandir(f"{folder}/d{i:02}") as entries:
+                assert sum(e.stat().st_size for e in entries) == 10 + 180 + 1200
+
+    def sweeps():
+        return [int(of) for of in re.findall(r"forget names\"? names=\d+ of=(\d+)", mount.log())]
+    walk(40)
+    time.sleep(0.6)  # what was swept too early is swept now
+    walk(40)
+    wait_for(lambda: len(sweeps()) > 1, 10, "a sweep of all")
+    time.sleep(0.6)
+    before = len(sweeps())
+    walk(15)
+    # Of 20,000, the first were forgotten: else they would still be in the table.
+    wait_for(lambda: len(sweeps()) > before, 10, "another sweep")
+    assert sweeps()[-1] < 16_000, sweeps()
+    assert os.pread(fd, 10, 0) == b"17" and os.fstat(fd).st_size == 2
+    os.close(fd)
+    assert read(f"{folder}/d39/499") == b"499"

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/mem.h"
 #include "fuse-layer/s3fs/inode.h"
+#include "fuse-layer/s3fs/listing.h"
 #include "fuse-layer/s3fs/memory.h"
 #include "fuse-layer/s3fs/part.h"
 #include "fuse-layer/s3fs/posix.h"
@@ -273,6 +275,42 @@ static void metadata_and_back(void **state)
     }
 }
 
+static struct listing *a_listing(uint64_t started_us, size_t bytes)
+{
+    struct listing *l = mem_new(struct listing);
+    l->refs = 1;
+    l->started_us = started_us;
+    l->bytes = bytes;
+    return l;
+}
+
+static void old_and_large_listings_go(void **state)
+{
+    (void)state;
+    struct inodes t;
+    inodes_init(&t);
+    struct inode *f[4];
+    for (int i = 0; i < 4; ++i) {
+        char name[] = {(char)('a' + i), '\0'};
+        f[i] = inode_look(&t, t.root, name, &folder_attr, 1);
+        inode_set_listing(&t, f[i], a_listing(10 * (unsigned)(i + 1), 100));
+    }
+    assert_int_equal(t.listings_bytes, 400);
+    inodes_trim_listings(&t, 20, 1000); /* the first is too old */
+    assert_null(f[0]->listing);
+    inodes_trim_listings(&t, 20, 200); /* and the second too much */
+    assert_null(f[1]->listing);
+    assert_non_null(f[2]->listing);
+    inode_set_listing(&t, f[2], a_listing(50, 70)); /* the newest by now */
+    assert_int_equal(t.listings_bytes, 170);
+    inodes_trim_listings(&t, 1000, 0); /* whatever it is */
+    assert_null(f[3]->listing);
+    assert_non_null(f[2]->listing);
+    inode_forget(&t, f[2], 1);
+    assert_int_equal(t.listings_bytes, 0);
+    inodes_destroy(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +324,7 @@ int main(void)
         cmocka_unit_test(a_new_version_is_a_new_inode_for_who_has_the_old_one_open),
         cmocka_unit_test(changes_outlive_older_listings_only),
         cmocka_unit_test(metadata_and_back),
+        cmocka_unit_test(old_and_large_listings_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
