@@ -51,6 +51,56 @@ static int add_upstreams(struct registry_config *c, const struct options *o, con
     return upstream_set_default(c->upstreams, o->default_upstream, err);
 }
 
+/* An upstream of all, seen with the account's credentials: a scope of its own. */
+static int add_own_upstream(struct upstream_set *set, const struct options_upstream *u,
+                            const uint8_t scope_key[32], struct err *err)
+{
+    const struct upstream *base = upstream_set_find(set, u->name);
+    struct upstream *made;
+    if (!base)
+        return err_set(err, ERR_INVALID, "there is no upstream '%s': add it under 'upstreams'", u->name);
+    struct upstream_config config = {
+        .name = base->name,
+        .url = base->url,
+        .username = u->username,
+        .password = u->password,
+        .ca_file = base->ca_file,
+        .realms = (const char *const *)base->realms,
+        .by_hand = base->by_hand,
+        .private_addresses = base->private_addresses,
+        .library_prefix = base->library_prefix,
+    };
+    if (upstream_new(&config, scope_key, &made, err) < 0)
+        return err_wrap(err, "upstream '%s'", u->name);
+    upstream_set_add(set, made);
+    upstream_unref(made);
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct registry_account *)a)->name, ((const struct registry_account *)b)->name);
+}
+
+static int add_accounts(struct registry_config *c, const struct options *o, const uint8_t scope_key[32],
+                        struct err *err)
+{
+    c->accounts = mem_zalloc((o->account_count + 1) * sizeof *c->accounts);
+    for (size_t i = 0; i < o->account_count; ++i) {
+        const struct options_account *a = &o->accounts[i];
+        if (!a->upstream_count)
+            continue;
+        struct registry_account *own = &c->accounts[c->account_count++];
+        own->name = mem_strdup(a->name);
+        own->upstreams = upstream_set_copy(c->upstreams);
+        for (size_t k = 0; k < a->upstream_count; ++k)
+            if (add_own_upstream(own->upstreams, &a->upstreams[k], scope_key, err) < 0)
+                return err_wrap(err, "account '%s'", a->name);
+    }
+    qsort(c->accounts, c->account_count, sizeof *c->accounts, by_name);
+    return 0;
+}
+
 /* path NULL or "none": no injection. */
 static int load(const char *path, const struct options *o, struct injection **ret, struct err *err)
 {
@@ -101,7 +151,8 @@ int app_config_new(const struct options *o, const uint8_t scope_key[32], struct 
         .stale_while_revalidate = o->stale_while_revalidate,
     };
     c->pinned_refuse = o->pinned_refuse;
-    if (add_upstreams(c, o, scope_key, err) < 0 || add_rules(c, o, err) < 0) {
+    if (add_upstreams(c, o, scope_key, err) < 0 || add_accounts(c, o, scope_key, err) < 0 ||
+        add_rules(c, o, err) < 0) {
         registry_config_unref(c);
         return -1;
     }

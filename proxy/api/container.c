@@ -285,7 +285,7 @@ static void get_layers(struct wish *w)
 static int target_of(struct wish *w, const struct image_name *name, struct target **ret, struct err *err)
 {
     struct registry *g = w->api->registry;
-    return target_get(g->worker(w->loop), name->name, name->host, ret, err);
+    return target_get(g->worker(w->loop), w->account, name->name, name->host, ret, err);
 }
 
 static void include_next(struct wish *w);

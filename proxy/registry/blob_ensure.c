@@ -115,8 +115,8 @@ void blob_ensure(void *registry, struct loop *loop, const char *name, const stru
     struct slice upstream = slice_cut(&repository, '/');
     *e = (struct ensure){
         .g = registry, .loop = loop, .digest = *digest, .size = size, .fn = fn, .arg = fn_arg};
-    if (target_get(e->g->worker(loop), repository.p ? repository : SLICE_LIT(""), upstream, &t, &e->err) <
-        0) {
+    if (target_get(e->g->worker(loop), account.p, repository.p ? repository : SLICE_LIT(""), upstream, &t,
+                   &e->err) < 0) {
         loop_post(loop, finish_on_loop, e);
         return;
     }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* GET /v2/_catalog: the names pulled here so far. */
+/* GET /v2/_catalog: the names pulled here so far, with credentials the caller has too. */
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "common/json.h"
 #include "common/mem.h"
+#include "proxy/access/access.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/reply.h"
@@ -52,6 +54,18 @@ static void on_names(void *arg, const char *const *names, size_t count, const st
     reply_json(l->r, 200, b.p, b.len);
 }
 
+/* {"docker.io": "anon", "lab": "u:…"}: the upstreams as the caller sees them. */
+static char *scopes_of(const struct upstream_set *upstreams)
+{
+    size_t len;
+    cleanup_json json_t *scopes = json_object();
+    for (size_t i = 0; i < upstream_set_count(upstreams); ++i) {
+        const struct upstream *u = upstream_set_at(upstreams, i);
+        (void)json_object_set_new(scopes, u->name, json_string(u->scope));
+    }
+    return json_format(scopes, &len);
+}
+
 void catalog_handle(struct registry *g, struct request *r)
 {
     uint64_t n;
@@ -63,5 +77,9 @@ void catalog_handle(struct registry *g, struct request *r)
     l->n = n;
     request_on_dispose(r, on_request_over, l);
     cleanup_free char *after = last.p ? mem_strndup(last.p, last.len) : mem_strdup("");
-    g->env->state->ops->names(g->env->state, request_loop(r), after, (size_t)n + 1, on_names, l);
+    const struct registry_config *config = registry_worker_config(g->worker(request_loop(r)));
+    struct upstream_set *upstreams = registry_config_upstreams(config, caller_of(r)->account, NULL);
+    cleanup_free char *scopes = scopes_of(upstreams);
+    g->env->state->ops->names(g->env->state, request_loop(r), scopes, upstream_set_allows_any(upstreams),
+                              after, (size_t)n + 1, on_names, l);
 }

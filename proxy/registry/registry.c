@@ -39,7 +39,8 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
         wt_handle(g, r, route);
         return;
     }
-    if (target_get(g->worker(request_loop(r)), route->name, request_query_param(r, "ns"), &t, &err) < 0) {
+    if (target_get(g->worker(request_loop(r)), caller_of(r)->account, route->name,
+                   request_query_param(r, "ns"), &t, &err) < 0) {
         reply_err(r, &err);
         return;
     }

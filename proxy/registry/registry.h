@@ -19,6 +19,11 @@
 struct registry_config {
     unsigned refs;
     struct upstream_set *upstreams;
+    struct registry_account {
+        char *name;
+        struct upstream_set *upstreams; /* those of all, but some seen with the account's own credentials */
+    } * accounts;                       /* sorted by name; only who has credentials of their own */
+    size_t account_count;
     struct rules *rules;
     struct tags_policy tags;
     bool pinned_refuse; /* a pull by an original's digest is refused where an injection applies */
@@ -30,6 +35,10 @@ struct registry_config {
 };
 struct registry_config *registry_config_ref(struct registry_config *c);
 void registry_config_unref(struct registry_config *c); /* NULL is fine */
+/* The upstreams as that account sees them, NULL = anonymous; borrowed. *ret_own (may be NULL): it has some of
+ * its own, so what is known for others says nothing. */
+struct upstream_set *registry_config_upstreams(const struct registry_config *c, const char *account,
+                                               bool *ret_own);
 
 struct registry {
     const struct cache_env *env;

@@ -15,7 +15,7 @@ struct known {
     UT_hash_handle hh;
     struct known *prev, *next; /* least recently used first */
     struct target *target;
-    char key[]; /* "<name> <ns>" */
+    char key[]; /* "<account> <name> <ns>"; the account only if it has upstreams of its own */
 };
 
 struct registry_worker {
@@ -35,6 +35,11 @@ void registry_config_unref(struct registry_config *c)
     if (!c || __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) != 0)
         return;
     upstream_set_unref(c->upstreams);
+    for (size_t i = 0; i < c->account_count; ++i) {
+        free(c->accounts[i].name);
+        upstream_set_unref(c->accounts[i].upstreams);
+    }
+    free(c->accounts);
     rules_free(c->rules);
     for (size_t i = 0; i < c->fresh_count; ++i)
         free(c->fresh[i].upstream);
@@ -42,11 +47,33 @@ void registry_config_unref(struct registry_config *c)
     free(c);
 }
 
+static int by_name(const void *name, const void *account)
+{
+    return strcmp(name, ((const struct registry_account *)account)->name);
+}
+
+struct upstream_set *registry_config_upstreams(const struct registry_config *c, const char *account,
+                                               bool *ret_own)
+{
+    const struct registry_account *a =
+        account && c->account_count
+            ? bsearch(account, c->accounts, c->account_count, sizeof *c->accounts, by_name)
+            : NULL;
+    if (ret_own)
+        *ret_own = a != NULL;
+    return a ? a->upstreams : c->upstreams;
+}
+
 struct registry_worker *registry_worker_new(struct registry_config *config)
 {
     struct registry_worker *w = mem_new(struct registry_worker);
     w->config = registry_config_ref(config);
     return w;
+}
+
+const struct registry_config *registry_worker_config(const struct registry_worker *w)
+{
+    return w->config;
 }
 
 static void drop(struct registry_worker *w, struct known *k)
@@ -107,13 +134,17 @@ static struct target *target_new(struct registry_config *c, const struct upstrea
     return t;
 }
 
-int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret,
-               struct err *err)
+int target_get(struct registry_worker *w, const char *account, struct slice name, struct slice ns,
+               struct target **ret, struct err *err)
 {
     char key[KEY_MAX];
     struct known *k = NULL;
-    size_t n = str_join(key, sizeof key, (const struct slice[]){name, SLICE_LIT(" "), ns}, 3);
-    bool fits = name.len + ns.len + 2 <= sizeof key;
+    bool own;
+    struct upstream_set *upstreams = registry_config_upstreams(w->config, account, &own);
+    struct slice who = own ? slice_of(account) : (struct slice){NULL, 0};
+    const struct slice piece[] = {who, SLICE_LIT(" "), name, SLICE_LIT(" "), ns};
+    size_t n = str_join(key, sizeof key, piece, sizeof piece / sizeof piece[0]);
+    bool fits = who.len + name.len + ns.len + 3 <= sizeof key;
     if (fits)
         HASH_FIND(hh, w->map, key, n, k);
     if (k) {
@@ -125,7 +156,7 @@ int target_get(struct registry_worker *w, struct slice name, struct slice ns, st
         return 0;
     }
     struct upstream_name un;
-    if (reference_check_name(name, err) < 0 || upstream_resolve(w->config->upstreams, name, ns, &un, err) < 0)
+    if (reference_check_name(name, err) < 0 || upstream_resolve(upstreams, name, ns, &un, err) < 0)
         return -1;
     struct target *t = target_new(w->config, &un);
     if (fits) {

@@ -19,7 +19,11 @@ struct target {
 struct target *target_ref(struct target *t);
 void target_unref(struct target *t); /* NULL is fine */
 
-/* ns.p NULL = none. The caller's reference. ERR_NAME_INVALID, ERR_DENIED. */
-int target_get(struct registry_worker *w, struct slice name, struct slice ns, struct target **ret,
-               struct err *err);
+/* account: who asks, NULL = anonymous; one with upstream credentials of its own sees a repository of its own,
+ * where nothing is known that others were shown. ns.p NULL = none. The caller's reference. ERR_NAME_INVALID,
+ * ERR_DENIED. */
+int target_get(struct registry_worker *w, const char *account, struct slice name, struct slice ns,
+               struct target **ret, struct err *err);
+/* The configuration in force on this worker; borrowed. */
+const struct registry_config *registry_worker_config(const struct registry_worker *w);
 #endif

@@ -209,7 +209,8 @@ static void serve(struct registry *g, struct request *r, struct grant *token, co
         reply_err(r, &err);
         return;
     }
-    if (target_get(g->worker(request_loop(r)), name, slice_of(token->upstream), &t, &err) < 0) {
+    if (target_get(g->worker(request_loop(r)), token->account, name, slice_of(token->upstream), &t, &err) <
+        0) {
         reply_err(r, &err);
         return;
     }

@@ -97,6 +97,8 @@ static int run_names(struct sqlite_conn *c, struct sqlite_call *call, struct err
         return -1;
     sqlite_bind_text(s, 1, call->text);
     (void)sqlite3_bind_int64(s, 2, (int64_t)(call->n > INT64_MAX ? INT64_MAX : call->n));
+    sqlite_bind_text(s, 3, call->media_type);
+    (void)sqlite3_bind_int(s, 4, call->others_too);
     size_t room = 0;
     int rc;
     while ((rc = sqlite_conn_row(c, s, err)) > 0) {
@@ -122,10 +124,12 @@ static void free_names(struct sqlite_call *call)
     free(call->result_names);
 }
 
-static void names(struct state *s, struct loop *loop, const char *after, size_t n, state_names_fn *fn,
-                  void *arg)
+static void names(struct state *s, struct loop *loop, const char *scopes, bool others_too, const char *after,
+                  size_t n, state_names_fn *fn, void *arg)
 {
-    struct sqlite_call *call = sqlite_call_new(loop, run_names, NULL, after, strlen(after), NULL);
+    /* The second text of a call is a media type for all others. */
+    struct sqlite_call *call = sqlite_call_new(loop, run_names, NULL, after, strlen(after), scopes);
+    call->others_too = others_too;
     call->everything = true;
     call->answer = answer_names;
     call->free_result = free_names;

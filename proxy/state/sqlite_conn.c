@@ -83,7 +83,13 @@ static const char *const sql[SQL_COUNT] = {
                        "SELECT 1 FROM link l JOIN below b ON l.manifest = b.id "
                        "WHERE l.repo = ?1 AND l.object = ?3 LIMIT 1",
     [SQL_NAMES] =
-        "SELECT canonical FROM image WHERE canonical > ?1 AND pulled = 1 ORDER BY canonical LIMIT ?2",
+        /* An upstream's name has no slash. */
+    "SELECT canonical, substr(canonical, 1, instr(canonical, '/') - 1) AS u FROM image"
+    " WHERE canonical > ?1 AND pulled = 1 AND EXISTS (SELECT 1 FROM repo WHERE"
+    " repository = substr(canonical, instr(canonical, '/') + 1) AND upstream = u"
+    " AND scope = coalesce((SELECT value FROM json_each(?3) WHERE key = u), CASE ?4 WHEN 1 THEN 'anon' END)"
+    " AND EXISTS (SELECT 1 FROM link WHERE link.repo = repo.id))"
+    " ORDER BY canonical LIMIT ?2",
     [SQL_CHECK_PUT] = "INSERT INTO meta (key, value) VALUES ('check', ?1) "
                       "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
     [SQL_CHECK_GET] = "SELECT value FROM meta WHERE key = 'check'",

@@ -125,6 +125,7 @@ struct sqlite_call {
     size_t bytes;
     bool write,
         keep;        /* keep: not dropped by a queue that is only full of facts that can be asked for again */
+    bool others_too; /* names */
     bool everything; /* a read that must see all writes, whatever their topic */
     uint32_t topic;
     struct err *err; /* it failed; malloc'd, because most do not and many may wait */

@@ -149,8 +149,10 @@ struct state_ops {
                        void *arg);
 
     /* Names pulled so far ("docker.io/library/busybox"), sorted by bytes, behind `after` (may be ""), at most
-     * n. */
-    void (*names)(struct state *, struct loop *, const char *after, size_t n, state_names_fn *, void *arg);
+     * n: those that were seen with these scopes. scopes: a JSON object from upstreams' names to scopes; what
+     * is not in it counts as "anon" if others_too, else not at all. */
+    void (*names)(struct state *, struct loop *, const char *scopes, bool others_too, const char *after,
+                  size_t n, state_names_fn *, void *arg);
 
     /* Answers a small write and read, or says what is wrong: /readyz. */
     void (*check)(struct state *, struct loop *, state_done_fn *, void *arg);

@@ -53,6 +53,10 @@ upstream_set_new(bool allow_any); /* allow_any: unknown hosts are https upstream
  * is named. */
 void upstream_set_add(struct upstream_set *s, struct upstream *u);
 int upstream_set_default(struct upstream_set *s, const char *name, struct err *err);
+/* The same upstreams, in a set that can be added to. */
+struct upstream_set *upstream_set_copy(const struct upstream_set *s);
+struct upstream *upstream_set_find(const struct upstream_set *s, const char *name); /* borrowed; NULL: none */
+bool upstream_set_allows_any(const struct upstream_set *s);
 struct upstream_set *upstream_set_ref(struct upstream_set *s);
 void upstream_set_unref(struct upstream_set *s);
 size_t upstream_set_count(const struct upstream_set *s);

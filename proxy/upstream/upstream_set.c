@@ -59,6 +59,26 @@ static struct upstream **find(const struct upstream_set *s, struct slice name)
     return NULL;
 }
 
+struct upstream_set *upstream_set_copy(const struct upstream_set *s)
+{
+    struct upstream_set *copy = upstream_set_new(s->allow_any);
+    for (size_t i = 0; i < s->len; ++i)
+        upstream_set_add(copy, s->list[i]);
+    copy->default_at = s->default_at;
+    return copy;
+}
+
+struct upstream *upstream_set_find(const struct upstream_set *s, const char *name)
+{
+    struct upstream **at = find(s, slice_of(name));
+    return at ? *at : NULL;
+}
+
+bool upstream_set_allows_any(const struct upstream_set *s)
+{
+    return s->allow_any;
+}
+
 void upstream_set_add(struct upstream_set *s, struct upstream *u)
 {
     struct upstream **at = find(s, slice_of(u->name));

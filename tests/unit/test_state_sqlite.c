@@ -260,7 +260,7 @@ static void test_empty(void **state)
     assert_false(get_target(f, "docker.io/library/busybox", d));
     assert_false(get_injection(f, d));
     begin(&f->a, f->loop);
-    f->s->ops->names(f->s, f->loop, "", 10, on_names, &f->a);
+    f->s->ops->names(f->s, f->loop, "{}", true, "", 10, on_names, &f->a);
     wait_for(&f->a);
     assert_int_equal(f->a.count, 0);
 }
@@ -489,20 +489,34 @@ static void test_names(void **state)
     f->s->ops->variant_put(f->s, f->loop, &v, NULL, NULL);
     f->s->ops->tag_put(f->s, &alpine, "latest", &tag);
     f->s->ops->link_put(f->s, f->loop, &again, &m, NULL, 0, NULL, NULL);
-    begin(&f->a, f->loop);
-    f->s->ops->names(f->s, f->loop, "", 16, on_names, &f->a);
-    wait_for(&f->a);
-    static const char *const sorted[] = {"quay.io/B", "quay.io/a/z", "quay.io/b", "quay.io/b-c",
-                                         "quay.io/b/b"};
-    assert_int_equal(f->a.count, 5);
-    for (int i = 0; i < 5; ++i)
-        assert_string_equal(f->a.names[i], sorted[i]);
-    begin(&f->a, f->loop);
-    f->s->ops->names(f->s, f->loop, "quay.io/a/z", 2, on_names, &f->a);
-    wait_for(&f->a);
-    assert_int_equal(f->a.count, 2);
-    assert_string_equal(f->a.names[0], "quay.io/b");
-    assert_string_equal(f->a.names[1], "quay.io/b-c");
+    static const struct {
+        const char *scopes;
+        bool others_too;
+        const char *after;
+        size_t n;
+        const char *names[4];
+    } rows[] = {
+        {"{\"quay.io\":\"u:1\"}", true, "", 16, {"quay.io/B", "quay.io/a/z", "quay.io/b/b"}},
+        {"{\"quay.io\":\"u:1\"}", true, "quay.io/B", 1, {"quay.io/a/z"}},
+        {"{\"quay.io\":\"anon\",\"docker.io\":\"u:1\"}", false, "", 16, {"quay.io/b", "quay.io/b-c"}},
+        {"{\"docker.io\":\"u:1\"}", true, "", 16, {"quay.io/b", "quay.io/b-c"}},
+        {"{}", true, "quay.io/b", 16, {"quay.io/b-c"}},
+        {"{\"quay.io\":\"u:2\"}", true, "", 16, {NULL}},
+        {"{\"docker.io\":\"anon\"}", false, "", 16, {NULL}},
+        {"{}", false, "", 16, {NULL}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; ++i) {
+        begin(&f->a, f->loop);
+        f->s->ops->names(f->s, f->loop, rows[i].scopes, rows[i].others_too, rows[i].after, rows[i].n,
+                         on_names, &f->a);
+        wait_for(&f->a);
+        size_t k = 0;
+        for (; rows[i].names[k]; ++k) {
+            assert_true(k < (size_t)f->a.count);
+            assert_string_equal(f->a.names[k], rows[i].names[k]);
+        }
+        assert_int_equal(f->a.count, k);
+    }
 }
 
 static void test_check(void **state)
