@@ -112,6 +112,15 @@ build() {
         fi
         took "sanitizer build" $begin
     fi
+    begin=$SECONDS
+    if wanted fuse; then
+        if ! { cmake --preset tsan --log-level=WARNING -DRAC_FUSE_LAYER=ON && cmake --build build-tsan --target rac-fuse; } \
+            >"$results/build.log" 2>&1; then
+            tail -n 60 "$results/build.log"
+            return 1
+        fi
+        took "build for races" $begin
+    fi
 }
 
 # Stages whose last line is "N passed, N failed[, N skipped]".
@@ -171,10 +180,14 @@ pytests() {
     wait_pytests $begin
     begin=$SECONDS
     if wanted fuse; then
-        # The driver with sanitizers; what is shipped in containers. rac-init both ways: it is cheap.
+        # The driver with sanitizers; what is shipped in containers. rac-init both ways: it is cheap. Then what its threads
+        # do to each other under load.
         start_pytest fuse-1 build-asan/bin --shard 1/2 "${ignored[@]}" tests/fuse
         start_pytest fuse-2 build-asan/bin --shard 2/2 "${ignored[@]}" tests/fuse
         start_pytest fuse-layer build/bin tests/fuse/test_{layer,containers,init_engines,init,mount}.py
+        wait_pytests $begin
+        begin=$SECONDS
+        start_pytest fuse-races build-tsan/bin tests/fuse/test_{load,model}.py
     fi
     if wanted s3; then
         start_pytest s3 build-asan/bin tests/s3
