@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_STATE_SQLITE_JOURNAL_IMPL_H
+#define RAC_STATE_SQLITE_JOURNAL_IMPL_H
+/*
+ * Inside of the embedded journal.
+ *
+ *     record   one row a record, by number; strings and digests are numbers of `text` and `object`
+ *     who      node, location, address, agent, subject of a client, as one number: few of them, many records
+ *     what     image, reference, digests, platform, of a manifest, as one number
+ *     day      sums per image, day, location and node: what demand is read from, kept with each record
+ *     pending  bytes that are to become records
+ *
+ * Records are found by number. made_ms grows with the number, so a time is looked up by bisection: no index
+ * on time. The request's own time is at most JOURNAL_SLACK_MS before made_ms.
+ */
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "common/hash.h"
+#include "proxy/state/journal.h"
+
+#define JOURNAL_SCHEMA    1
+#define JOURNAL_READERS   2
+#define JOURNAL_DAY_MS    INT64_C(86400000)
+#define JOURNAL_SLACK_MS  INT64_C(86400000)
+#define JOURNAL_NAMES_MAX 20000 /* numbers of texts and their like, kept in memory */
+#define JOURNAL_TIDY_ROWS 2000  /* records forgotten in one piece */
+#define JOURNAL_QUERY_MS  10000 /* a query that takes longer is ended */
+
+/* The number of something that is stored once, by "<kind>" and its bytes. */
+struct journal_name {
+    UT_hash_handle hh;
+    int64_t id;
+    char key[];
+};
+
+struct journal_conn {
+    sqlite3 *db;
+    uint64_t deadline_ms; /* of the query that runs; 0: none */
+    bool busy;
+};
+
+struct sqlite_journal {
+    struct journal base;
+    struct journal_limits limits;
+    char *path;
+    bool read_only;
+    struct journal_conn writer;
+    struct journal_name *names;
+    sqlite3_stmt **stmt; /* the writer's, by enum of sqlite_journal_write.c */
+    uint64_t last;
+    int64_t last_made_ms;
+    _Atomic uint64_t shown_first, shown_last, shown_bytes;
+    pthread_mutex_t lock; /* guards the readers' busy */
+    pthread_cond_t free;
+    struct journal_conn reader[JOURNAL_READERS];
+};
+
+/* sqlite_journal.c */
+int journal_error(sqlite3 *db, struct err *err);
+int journal_exec(sqlite3 *db, const char *sql, struct err *err);
+sqlite3_stmt *journal_prepare(sqlite3 *db, const char *sql, struct err *err);
+/* First column of the first row, or `none`; -1 with err set on failure. */
+int journal_int(sqlite3 *db, const char *sql, int64_t none, int64_t *ret, struct err *err);
+struct journal_conn *journal_reader_take(struct sqlite_journal *j);
+void journal_reader_give(struct sqlite_journal *j, struct journal_conn *c);
+
+/* sqlite_journal_schema.c. 1: the file is damaged. */
+int journal_schema_prepare(struct sqlite_journal *j, struct err *err);
+
+/* sqlite_journal_write.c */
+int sqlite_journal_write(struct journal *base, const struct journal_batch *b, struct err *err);
+void sqlite_journal_write_end(struct sqlite_journal *j);
+int sqlite_journal_each_pending(struct journal *base, journal_pending_fn *fn, void *arg, struct err *err);
+
+/* sqlite_journal_names.c: 0 is "" and the empty digest. */
+int64_t journal_text_id(struct sqlite_journal *j, const char *text, struct err *err);
+int64_t journal_object_id(struct sqlite_journal *j, const struct digest *d, struct err *err);
+int64_t journal_who_id(struct sqlite_journal *j, const struct journal_record *r, int64_t node,
+                       int64_t location, struct err *err);
+int64_t journal_what_id(struct sqlite_journal *j, const struct journal_record *r, int64_t image,
+                        int64_t source, struct err *err);
+int64_t journal_image_id(struct sqlite_journal *j, const char *registry, const char *repository,
+                         struct err *err);
+void journal_names_forget(struct sqlite_journal *j);
+
+/* sqlite_journal_read.c */
+int sqlite_journal_read(struct journal *base, const struct journal_query *q, journal_record_fn *fn, void *arg,
+                        struct err *err);
+int sqlite_journal_cursor(struct journal *base, const char *name, uint64_t *ret, struct err *err);
+/* The number of a canonical name; -2: no record has it. */
+int journal_find_image(sqlite3 *db, const char *image, int64_t *ret, struct err *err);
+/* The smallest number whose made_ms is not before `ms`; last + 1 if there is none. */
+int journal_seek(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err);
+
+/* sqlite_journal_demand.c */
+int sqlite_journal_demand(struct journal *base, const char *image, int64_t since_ms, journal_need_fn *fn,
+                          void *arg, struct err *err);
+
+/* sqlite_journal_tidy.c */
+int sqlite_journal_tidy(struct journal *base, int64_t now_ms, struct err *err);
+#endif

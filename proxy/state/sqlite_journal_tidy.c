@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/state/sqlite_journal_impl.h"
+
+static int used_bytes(sqlite3 *db, uint64_t *ret, struct err *err)
+{
+    int64_t pages, unused, size;
+    if (journal_int(db, "PRAGMA page_count", 0, &pages, err) < 0 ||
+        journal_int(db, "PRAGMA freelist_count", 0, &unused, err) < 0 ||
+        journal_int(db, "PRAGMA page_size", 4096, &size, err) < 0)
+        return -1;
+    *ret = (uint64_t)((pages - unused) * size);
+    return 0;
+}
+
+/* Runs a statement of up to two parameters that gives no rows. */
+static int run(sqlite3 *db, const char *sql, int64_t a, int64_t b, struct err *err)
+{
+    sqlite3_stmt *s = journal_prepare(db, sql, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, a);
+    if (sqlite3_bind_parameter_count(s) > 1)
+        (void)sqlite3_bind_int64(s, 2, b);
+    int failed = sqlite3_step(s) == SQLITE_DONE ? 0 : journal_error(db, err);
+    (void)sqlite3_finalize(s);
+    return failed;
+}
+
+/* Records by age, then by room: the oldest go first. 1: there are more. */
+static int forget_records(struct sqlite_journal *j, int64_t now_ms, struct err *err)
+{
+    sqlite3 *db = j->writer.db;
+    uint64_t keep, used;
+    int64_t first, last;
+    if (journal_seek(db, now_ms - (int64_t)j->limits.keep_days * JOURNAL_DAY_MS, &keep, err) < 0 ||
+        used_bytes(db, &used, err) < 0 ||
+        journal_int(db, "SELECT min(number) FROM record", 0, &first, err) < 0 ||
+        journal_int(db, "SELECT max(number) FROM record", 0, &last, err) < 0)
+        return -1;
+    j->shown_bytes = used;
+    bool full = j->limits.max_bytes && used > j->limits.max_bytes;
+    if (first == 0 || (first >= (int64_t)keep && !full)) {
+        j->shown_first = (uint64_t)first;
+        return 0;
+    }
+    int64_t end = first + JOURNAL_TIDY_ROWS;
+    if (!full && end > (int64_t)keep)
+        end = (int64_t)keep;
+    if (run(db, "DELETE FROM record WHERE number >= ?1 AND number < ?2", first, end, err) < 0)
+        return -1;
+    j->shown_first = end > last ? 0 : (uint64_t)end;
+    return end <= last;
+}
+
+/* One day whose records are gone: its nodes become one sum for each image and location. 1: there are more. */
+static int sum_up(struct sqlite_journal *j, int64_t now_ms, struct err *err)
+{
+    sqlite3 *db = j->writer.db;
+    int64_t day, first_ms;
+    int64_t keep = now_ms / JOURNAL_DAY_MS - j->limits.keep_days;
+    if (journal_int(db, "SELECT min(day) FROM day WHERE node > 0", INT64_MAX, &day, err) < 0 ||
+        journal_int(db, "SELECT time FROM record ORDER BY number LIMIT 1", INT64_MAX, &first_ms, err) < 0)
+        return -1;
+    if (first_ms != INT64_MAX && first_ms / JOURNAL_DAY_MS > keep)
+        keep = first_ms / JOURNAL_DAY_MS;
+    if (day >= keep)
+        return 0;
+    if (run(db,
+            "INSERT INTO day SELECT image, day, location, 0, sum(pulls), sum(checks), max(last_pull), "
+            "max(last_check), 0, 0, 0 FROM day WHERE day = ?1 AND node > 0 GROUP BY image, location "
+            "ON CONFLICT (image, day, location, node) DO UPDATE SET pulls = pulls + excluded.pulls, "
+            "checks = checks + excluded.checks, last_pull = max(last_pull, excluded.last_pull), "
+            "last_check = max(last_check, excluded.last_check)",
+            day, 0, err) < 0 ||
+        run(db, "DELETE FROM day WHERE day = ?1 AND node > 0", day, 0, err) < 0)
+        return -1;
+    return 1;
+}
+
+static int tidy(struct sqlite_journal *j, int64_t now_ms, struct err *err)
+{
+    int more = forget_records(j, now_ms, err);
+    int sums = more < 0 ? -1 : sum_up(j, now_ms, err);
+    if (sums < 0 || run(j->writer.db, "DELETE FROM day WHERE day < ?1",
+                        now_ms / JOURNAL_DAY_MS - j->limits.sum_days, 0, err) < 0)
+        return -1;
+    return more || sums;
+}
+
+int sqlite_journal_tidy(struct journal *base, int64_t now_ms, struct err *err)
+{
+    struct sqlite_journal *j = (struct sqlite_journal *)base;
+    if (journal_exec(j->writer.db, "BEGIN IMMEDIATE", err) < 0)
+        return -1;
+    int more = tidy(j, now_ms, err);
+    if (more >= 0 && journal_exec(j->writer.db, "COMMIT", err) < 0)
+        more = -1;
+    if (more < 0)
+        (void)sqlite3_exec(j->writer.db, "ROLLBACK", NULL, NULL, NULL);
+    return more;
+}

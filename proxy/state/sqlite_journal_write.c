@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "proxy/state/sqlite_journal_impl.h"
+
+enum {
+    W_RECORD,
+    W_DAY,
+    W_FIND,
+    W_UPDATE,
+    W_DAY_UPDATE,
+    W_PLATFORM,
+    W_PENDING,
+    W_FORGET,
+    W_CURSOR,
+    W_LAST,
+    W_COUNT
+};
+
+static const char *const sql[W_COUNT] = {
+    [W_RECORD] =
+        "INSERT INTO record (number, time, lag, kind, who, what, image, node, location, bytes, hits, "
+        "misses, ms, complete, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+        "?13, ?14, ?15)",
+    /* The digest is that of the last pull; a check names it only where there was no pull that day. */
+    [W_DAY] = "INSERT INTO day (image, day, location, node, pulls, checks, last_pull, last_check, number, "
+              "source, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
+              "ON CONFLICT (image, day, location, node) DO UPDATE SET pulls = pulls + excluded.pulls, "
+              "checks = checks + excluded.checks, last_check = max(last_check, excluded.last_check), "
+              "source = CASE WHEN excluded.pulls OR NOT pulls THEN excluded.source ELSE source END, "
+              "complete = CASE WHEN excluded.pulls THEN excluded.complete ELSE complete END, "
+              "number = CASE WHEN excluded.pulls THEN excluded.number ELSE number END, "
+              "last_pull = max(last_pull, excluded.last_pull)",
+    [W_FIND] = "SELECT image, time, location, node, what FROM record WHERE number = ?1",
+    [W_UPDATE] = "UPDATE record SET bytes = ?2, hits = ?3, misses = ?4, ms = ?5, complete = ?6, what = ?7 "
+                 "WHERE number = ?1",
+    [W_DAY_UPDATE] = "UPDATE day SET complete = ?5 WHERE image = ?1 AND day = ?2 AND location = ?3 "
+                     "AND node = ?4 AND number = ?6",
+    [W_PLATFORM] =
+        "SELECT id, platform FROM what WHERE (image, source, served, injection, reference, media_type, "
+        "method, size) = (SELECT image, source, served, injection, reference, media_type, method, "
+        "size FROM what WHERE id = ?1) AND platform = ?2",
+    [W_PENDING] = "INSERT OR REPLACE INTO pending (key, bytes) VALUES (?1, ?2)",
+    [W_FORGET] = "DELETE FROM pending WHERE key = ?1",
+    [W_CURSOR] = "INSERT INTO cursor (name, number) VALUES (?1, ?2) "
+                 "ON CONFLICT (name) DO UPDATE SET number = excluded.number",
+    [W_LAST] = "INSERT INTO meta (key, value) VALUES ('last', ?1) "
+               "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+};
+
+static sqlite3_stmt *statement(struct sqlite_journal *j, int id, struct err *err)
+{
+    if (!j->stmt)
+        j->stmt = mem_zalloc(W_COUNT * sizeof(sqlite3_stmt *));
+    if (!j->stmt[id])
+        j->stmt[id] = journal_prepare(j->writer.db, sql[id], err);
+    return j->stmt[id];
+}
+
+void sqlite_journal_write_end(struct sqlite_journal *j)
+{
+    for (int i = 0; j->stmt && i < W_COUNT; ++i)
+        (void)sqlite3_finalize(j->stmt[i]);
+    free(j->stmt);
+    j->stmt = NULL;
+}
+
+static void bind(sqlite3_stmt *s, const int64_t *n, int count)
+{
+    for (int i = 0; i < count; ++i)
+        (void)sqlite3_bind_int64(s, i + 1, n[i]);
+}
+
+/* Runs it to its end: no rows are wanted. */
+static int run(struct sqlite_journal *j, sqlite3_stmt *s, struct err *err)
+{
+    int rc = sqlite3_step(s);
+    int failed = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : journal_error(j->writer.db, err);
+    (void)sqlite3_reset(s);
+    return failed;
+}
+
+/* ---- records ---- */
+
+static int write_record(struct sqlite_journal *j, const struct journal_record *r, struct err *err)
+{
+    int64_t image = journal_image_id(j, r->registry, r->repository, err);
+    int64_t node = image < 0 ? -1 : journal_text_id(j, r->node, err);
+    int64_t location = node < 0 ? -1 : journal_text_id(j, r->location, err);
+    int64_t source = location < 0 ? -1 : journal_object_id(j, &r->source, err);
+    int64_t who = source < 0 ? -1 : journal_who_id(j, r, node, location, err);
+    int64_t what = who < 0 ? -1 : journal_what_id(j, r, image, source, err);
+    sqlite3_stmt *s = what < 0 ? NULL : statement(j, W_RECORD, err);
+    if (!s)
+        return -1;
+    const int64_t row[] = {(int64_t)r->number,
+                           r->time_ms,
+                           r->made_ms - r->time_ms,
+                           r->kind,
+                           who,
+                           what,
+                           image,
+                           node,
+                           location,
+                           (int64_t)r->bytes_sent,
+                           r->cache_hits,
+                           r->cache_misses,
+                           (int64_t)r->duration_ms,
+                           r->complete};
+    bind(s, row, 14);
+    (void)sqlite3_bind_text(s, 15, r->request_id, -1, SQLITE_STATIC);
+    if (run(j, s, err) < 0)
+        return -1;
+    bool pull = r->kind == JOURNAL_PULL;
+    const int64_t day[] = {image,
+                           r->time_ms / JOURNAL_DAY_MS,
+                           location,
+                           node,
+                           pull,
+                           !pull,
+                           pull ? r->time_ms : 0,
+                           pull ? 0 : r->time_ms,
+                           pull ? (int64_t)r->number : 0,
+                           source,
+                           r->complete};
+    s = statement(j, W_DAY, err);
+    if (!s)
+        return -1;
+    bind(s, day, 11);
+    return run(j, s, err);
+}
+
+/* ---- what became of them ---- */
+
+/* The same manifest with a platform: another row of `what`, made if there is none. */
+static int64_t with_platform(struct sqlite_journal *j, int64_t what, const char *platform, struct err *err)
+{
+    int64_t text = journal_text_id(j, platform, err);
+    sqlite3_stmt *s = text < 0 ? NULL : statement(j, W_PLATFORM, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, what);
+    (void)sqlite3_bind_int64(s, 2, text);
+    int rc = sqlite3_step(s);
+    int64_t id = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    (void)sqlite3_reset(s);
+    if (rc == SQLITE_ROW)
+        return id;
+    s = journal_prepare(
+        j->writer.db,
+        "INSERT INTO what (image, source, served, injection, reference, platform, media_type, "
+        "method, size) SELECT image, source, served, injection, reference, ?2, media_type, "
+        "method, size FROM what WHERE id = ?1",
+        err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, what);
+    (void)sqlite3_bind_int64(s, 2, text);
+    rc = sqlite3_step(s);
+    (void)sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? sqlite3_last_insert_rowid(j->writer.db) : journal_error(j->writer.db, err);
+}
+
+static int write_update(struct sqlite_journal *j, const struct journal_update *u, struct err *err)
+{
+    sqlite3_stmt *s = statement(j, W_FIND, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)u->number);
+    int rc = sqlite3_step(s);
+    int64_t n[5] = {0};
+    for (int i = 0; rc == SQLITE_ROW && i < 5; ++i)
+        n[i] = sqlite3_column_int64(s, i);
+    (void)sqlite3_reset(s);
+    if (rc == SQLITE_DONE)
+        return 0; /* forgotten meanwhile */
+    if (rc != SQLITE_ROW)
+        return journal_error(j->writer.db, err);
+    int64_t what = n[4];
+    if (u->platform[0]) {
+        what = with_platform(j, what, u->platform, err);
+        if (what < 0)
+            return -1;
+    }
+    s = statement(j, W_UPDATE, err);
+    if (!s)
+        return -1;
+    const int64_t row[] = {(int64_t)u->number,
+                           (int64_t)u->bytes_sent,
+                           u->cache_hits,
+                           u->cache_misses,
+                           (int64_t)u->duration_ms,
+                           u->complete,
+                           what};
+    bind(s, row, 7);
+    if (run(j, s, err) < 0)
+        return -1;
+    s = statement(j, W_DAY_UPDATE, err);
+    if (!s)
+        return -1;
+    const int64_t day[] = {n[0], n[1] / JOURNAL_DAY_MS, n[2], n[3], u->complete, (int64_t)u->number};
+    bind(s, day, 6);
+    return run(j, s, err);
+}
+
+static int write_pending(struct sqlite_journal *j, const struct journal_pending *p, struct err *err)
+{
+    sqlite3_stmt *s = statement(j, p->p ? W_PENDING : W_FORGET, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)p->key);
+    if (p->p)
+        (void)sqlite3_bind_blob64(s, 2, p->p, p->len, SQLITE_STATIC);
+    return run(j, s, err);
+}
+
+static int write_cursor(struct sqlite_journal *j, const struct journal_cursor *c, struct err *err)
+{
+    sqlite3_stmt *s = statement(j, W_CURSOR, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_text(s, 1, c->name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(s, 2, (int64_t)c->number);
+    return run(j, s, err);
+}
+
+/* ---- a batch ---- */
+
+static int write_all(struct sqlite_journal *j, const struct journal_batch *b, struct err *err)
+{
+    for (size_t i = 0; i < b->record_count; ++i)
+        if (write_record(j, &b->records[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < b->update_count; ++i)
+        if (write_update(j, &b->updates[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < b->pending_count; ++i)
+        if (write_pending(j, &b->pending[i], err) < 0)
+            return -1;
+    for (size_t i = 0; i < b->cursor_count; ++i)
+        if (write_cursor(j, &b->cursors[i], err) < 0)
+            return -1;
+    if (b->record_count == 0)
+        return 0;
+    sqlite3_stmt *s = statement(j, W_LAST, err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)b->records[b->record_count - 1].number);
+    return run(j, s, err);
+}
+
+static void number_records(struct sqlite_journal *j, const struct journal_batch *b)
+{
+    int64_t now_ms = clock_wall_ms(), made_ms = now_ms > j->last_made_ms ? now_ms : j->last_made_ms;
+    for (size_t i = 0; i < b->record_count; ++i) {
+        b->records[i].number = j->last + 1 + i;
+        b->records[i].made_ms = made_ms;
+    }
+}
+
+int sqlite_journal_write(struct journal *base, const struct journal_batch *b, struct err *err)
+{
+    struct sqlite_journal *j = (struct sqlite_journal *)base;
+    if (journal_exec(j->writer.db, "BEGIN IMMEDIATE", err) < 0)
+        return -1;
+    number_records(j, b);
+    int rc = write_all(j, b, err);
+    if (rc == 0)
+        rc = journal_exec(j->writer.db, "COMMIT", err);
+    if (rc < 0) {
+        (void)sqlite3_exec(j->writer.db, "ROLLBACK", NULL, NULL, NULL);
+        journal_names_forget(j); /* some were made by what was rolled back */
+        return -1;
+    }
+    if (b->record_count) {
+        j->last += b->record_count;
+        j->last_made_ms = b->records[0].made_ms;
+        j->shown_last = j->last;
+        if (j->shown_first == 0)
+            j->shown_first = b->records[0].number;
+    }
+    return 0;
+}
+
+int sqlite_journal_each_pending(struct journal *base, journal_pending_fn *fn, void *arg, struct err *err)
+{
+    struct sqlite_journal *j = (struct sqlite_journal *)base;
+    sqlite3_stmt *s = journal_prepare(j->writer.db, "SELECT key, bytes FROM pending ORDER BY key", err);
+    if (!s)
+        return -1;
+    int rc;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW)
+        fn(arg, (uint64_t)sqlite3_column_int64(s, 0), sqlite3_column_blob(s, 1),
+           (size_t)sqlite3_column_bytes(s, 1));
+    int failed = rc == SQLITE_DONE ? 0 : journal_error(j->writer.db, err);
+    (void)sqlite3_finalize(s);
+    return failed;
+}
