@@ -311,7 +311,7 @@ static int start_server(struct app *app, struct err *err)
     config.limits.head_timeout_ms = (uint32_t)o->idle_timeout_ms;
     config.limits.slow_reader_timeout_ms = (uint32_t)o->slow_reader_timeout_ms;
     app->server = http_server_new(&config, err);
-    if (!app->server)
+    if (!app->server || app_records_open(app, err) < 0)
         return -1;
     return http_server_start(app->server, err);
 }
@@ -360,6 +360,7 @@ static void serve(struct app *app, const sigset_t *signals)
 static void end(struct app *app)
 {
     fills_free(app->fills);
+    records_free(app->records);
     jobs_free(app->jobs); /* runs what is queued: the stores must still be there */
     if (app->store)
         app->store->ops->close(app->store);

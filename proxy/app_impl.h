@@ -9,6 +9,7 @@
 #include "proxy/api/api.h"
 #include "proxy/http/server.h"
 #include "proxy/options.h"
+#include "proxy/records/records.h"
 #include "proxy/registry/registry.h"
 #include "proxy/tokens/tokens.h"
 
@@ -33,6 +34,7 @@ struct app {
     struct variants *variants;
     struct tokens *tokens;
     struct api_containers containers;
+    struct records *records; /* NULL: nothing is recorded */
     struct registry registry;
     struct api api;
     struct http_server *server;
@@ -61,6 +63,9 @@ void app_tokens_new(struct app *app);
 void app_tokens_free(struct app *app);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
+/* app_records.c: the records, unless they are off; a store that cannot be opened is said, and does not keep
+ * anybody from pulling. -1 only if it was made by a newer version. After the server was made. */
+int app_records_open(struct app *app, struct err *err);
 /* app_metrics.c: gauges and counters that are kept elsewhere. */
 void app_metrics_refresh(void *app);
 #endif

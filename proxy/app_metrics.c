@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "proxy/app_impl.h"
+#include "proxy/records/feed.h"
 
 static void set(const char *family, const char *labels, uint64_t value)
 {
@@ -60,6 +61,14 @@ void app_metrics_refresh(void *arg)
     set("rac_state_read_seconds_total", "", app->state->read_us);
     set("rac_state_write_seconds_total", "", app->state->write_us);
     set("rac_state_writes_waiting", "", app->state->writes_waiting);
+    if (app->records) {
+        struct journal_stats j;
+        struct journal *journal = records_journal(app->records);
+        journal->ops->stats(journal, &j);
+        set("rac_records_bytes", "", j.bytes);
+        set("rac_records_kept", "", j.first ? j.last - j.first + 1 : 0);
+        set("rac_records_readers", "", feed_readers(records_feed(app->records)));
+    }
     set("rac_jobs_waiting", "", jobs_waiting(app->jobs));
     set("rac_log_lines_dropped_total", "", log_dropped());
     for (unsigned i = 0; i < http_server_workers(app->server); ++i) {

@@ -123,6 +123,10 @@ struct options {
     uint64_t token_max_layer_bytes, token_max_total_bytes, token_max_unpacked_bytes;
     char *layer_hosts; /* lower case, commas between them; NULL: none */
     char *layer_ca;
+    /* pull records */
+    bool pulls_record;
+    uint64_t pulls_check_window_ms, pulls_keep_ms, pulls_keep_sums_ms;
+    uint64_t pulls_size_bytes;
 
     /* operating */
     enum log_level log_level;

@@ -8,6 +8,7 @@
 #include "common/metrics.h"
 #include "proxy/access/access.h"
 #include "proxy/api/container.h"
+#include "proxy/api/pulls.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/reply.h"
@@ -108,6 +109,8 @@ static const struct route {
     {"/v1alpha2/container", POST, ACCESS_REQUEST, "container-token", container_create},
     {"/container-token/", GET, 0, "container-token", container_describe},
     {"/container-token/", DELETE, 0, "container-token", container_revoke},
+    {"/v1/pulls", GET, ACCESS_READ_RECORDS, "pulls", pulls_handle},
+    {"/v1/demand", GET, ACCESS_READ_RECORDS, "demand", demand_handle},
 };
 
 static bool path_matches(const struct route *route, struct slice path)

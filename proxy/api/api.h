@@ -4,6 +4,7 @@
 /* What is not the registry: health, readiness, metrics, service information. Errors are {"message":"…"}. */
 #include "proxy/cache/env.h"
 #include "proxy/http/request.h"
+#include "proxy/records/records.h"
 #include "proxy/registry/registry.h"
 #include "proxy/tokens/token_request.h"
 
@@ -19,6 +20,7 @@ struct api {
     struct tokens *tokens;
     struct access *access;
     const struct api_containers *containers;
+    struct records *records;            /* NULL: off */
     void (*refresh_metrics)(void *arg); /* brings gauges up to date, before they are shown; any worker */
     void *arg;
 };

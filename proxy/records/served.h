@@ -31,8 +31,8 @@ struct served {
     struct served_part *part;   /* blobs, or the children of an index */
     size_t part_count;
 
-    atomic_bool has_source; /* the next two are set, as far as they will ever be */
-    struct digest source;   /* the manifest it was made of; empty: not known */
+    atomic_bool has_source;  /* the next two are set, as far as they will ever be */
+    struct digest source;    /* the manifest it was made of; empty: not known */
     struct digest injection; /* empty: none */
     atomic_bool has_platform;
     char platform[SERVED_PLATFORM_MAX];

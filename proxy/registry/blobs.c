@@ -16,6 +16,7 @@
 #include "proxy/registry/blob_head.h"
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/reply.h"
+#include "proxy/registry/report.h"
 
 #define SEEN_MS    UINT64_C(60000) /* how long "the upstream just said so" holds */
 #define JOINS_MAX  3               /* fills of other names that failed before we ask ourselves */
@@ -33,6 +34,7 @@ struct ask {
     bool linked;
     struct fill_reader *reader; /* until the body takes it over */
     struct blob_body *body;
+    struct blob_report *report;
     unsigned joins, busy;
     struct loop_timer again;
 };
@@ -193,6 +195,7 @@ static void from_upstream(struct ask *a)
     if (still_refused(a))
         return;
     count("rac_cache_misses_total");
+    report_blob_missed(a->report);
     if (request_method(a->r) == HTTP_HEAD) {
         ++a->refs;
         blob_heads_ask(a->g->blob_heads, a->loop, a->t->repo, &a->digest, on_head, a);
@@ -391,6 +394,7 @@ void blobs_handle(struct registry *g, struct request *r, struct target *t, struc
         target_unref(t);
         return;
     }
+    struct blob_report *report = report_blob(g, r, t, &digest);
     if (links_try(g->links, t->repo, &digest, &size)) {
         struct blob *blob = g->env->store->ops->try(g->env->store, &digest);
         if (blob && size && blob->size != size) /* has to be looked at: not here and now */
@@ -407,8 +411,14 @@ void blobs_handle(struct registry *g, struct request *r, struct target *t, struc
         }
     }
     struct ask *a = mem_new(struct ask);
-    *a = (struct ask){
-        .refs = 2, .r = r, .loop = request_loop(r), .g = g, .t = t, .digest = digest, .size = size};
+    *a = (struct ask){.refs = 2,
+                      .r = r,
+                      .loop = request_loop(r),
+                      .g = g,
+                      .t = t,
+                      .digest = digest,
+                      .size = size,
+                      .report = report};
     request_on_dispose(r, on_request_over, a);
     links_get(g->links, a->loop, t->repo, &digest, DOCUMENT_BLOB, on_link, a);
 }

@@ -19,6 +19,7 @@
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/reply.h"
+#include "proxy/registry/report.h"
 
 struct pull {
     unsigned refs;     /* the request's, and one for each answer that is awaited */
@@ -37,16 +38,19 @@ static void drop_document(void *arg)
 }
 
 /* Takes over doc. */
-static void send_document(struct request *r, struct document *doc, bool stale)
+static void send_document(struct registry *g, struct request *r, struct target *t,
+                          const struct reference *ref, struct document *doc, bool stale)
 {
+    bool not_modified = reply_not_modified(r, doc->etag);
     request_on_dispose(r, drop_document, doc);
+    report_manifest(g, r, t, ref, doc, not_modified);
     reply_common_headers(r);
     response_header_ref(r, "Content-Type", slice_of(doc->media_type));
     response_header_ref(r, "Docker-Content-Digest", slice_of(doc->digest.s));
     response_header_ref(r, "ETag", slice_of(doc->etag));
     if (stale) /* RFC 7234 section 5.5.1: the cache cannot say that it is still so */
         response_header_ref(r, "Warning", SLICE_LIT("110 rac-proxy \"Response is Stale\""));
-    if (reply_not_modified(r, doc->etag))
+    if (not_modified)
         response_send_ref(r, 304, NULL, 0);
     else
         response_send_ref(r, 200, doc->bytes, doc->len);
@@ -78,7 +82,7 @@ static void pull_fail(struct pull *p, const struct err *err)
 static void pull_send(struct pull *p, struct document *doc)
 {
     if (p->r)
-        send_document(p->r, doc, p->stale);
+        send_document(p->g, p->r, p->t, &p->ref, doc, p->stale);
     else
         document_unref(doc);
 }
@@ -296,8 +300,8 @@ void manifests_handle(struct registry *g, struct request *r, struct target *t, s
     struct loop *loop = request_loop(r);
     struct document *doc = warm(g, loop, t, &ref, &stale);
     if (doc) {
+        send_document(g, r, t, &ref, doc, stale);
         target_unref(t);
-        send_document(r, doc, stale);
         return;
     }
     struct tag_answer a;

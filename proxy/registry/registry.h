@@ -51,6 +51,7 @@ struct registry {
     struct variants *variants;
     struct tokens *tokens;
     struct access *access;
+    struct records *records;                              /* NULL: nothing is recorded */
     struct registry_worker *(*worker)(struct loop *loop); /* of that worker */
 };
 

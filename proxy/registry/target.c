@@ -7,6 +7,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "layers/reference.h"
+#include "proxy/registry/report.h"
 
 #define NAMES_MAX 4096 /* kept per worker */
 #define KEY_MAX   600
@@ -113,6 +114,7 @@ void target_unref(struct target *t)
 {
     if (!t || --t->refs)
         return;
+    reported_free(t->reported);
     injection_unref(t->injection);
     repo_unref(t->repo);
     registry_config_unref(t->config);

@@ -14,6 +14,8 @@ struct target {
     struct repo *repo;
     struct injection *injection; /* NULL: plain */
     struct tags_policy tags;
+    struct reported *reported; /* report.h: what was served under this name */
+    unsigned reported_count;
 };
 
 struct target *target_ref(struct target *t);

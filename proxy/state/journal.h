@@ -50,7 +50,8 @@ struct journal_update {
     uint64_t bytes_sent, duration_ms;
     uint32_t cache_hits, cache_misses;
     bool complete;
-    const char *platform; /* "": as it is */
+    bool complete_as_before; /* complete is that of the same node's last pull of the same source instead */
+    const char *platform;    /* "": as it is */
 };
 
 /* What is not a record yet and must not be lost: bytes under a number of the caller's. */

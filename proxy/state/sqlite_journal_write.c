@@ -12,6 +12,7 @@ enum {
     W_UPDATE,
     W_DAY_UPDATE,
     W_PLATFORM,
+    W_BEFORE,
     W_PENDING,
     W_FORGET,
     W_CURSOR,
@@ -42,6 +43,11 @@ static const char *const sql[W_COUNT] = {
         "SELECT id, platform FROM what WHERE (image, source, served, injection, reference, media_type, "
         "method, size) = (SELECT image, source, served, injection, reference, media_type, method, "
         "size FROM what WHERE id = ?1) AND platform = ?2",
+    /* Not further back than a few thousand records of that node. */
+    [W_BEFORE] = "SELECT complete FROM (SELECT r.number, r.image, r.kind, r.what, r.complete FROM record r "
+                 "WHERE r.node = ?1 AND r.number < ?2 ORDER BY r.number DESC LIMIT 2000) q "
+                 "JOIN what w ON w.id = q.what WHERE q.image = ?3 AND q.kind = 0 "
+                 "AND w.source = (SELECT source FROM what WHERE id = ?4) ORDER BY q.number DESC LIMIT 1",
     [W_PENDING] = "INSERT OR REPLACE INTO pending (key, bytes) VALUES (?1, ?2)",
     [W_FORGET] = "DELETE FROM pending WHERE key = ?1",
     [W_CURSOR] = "INSERT INTO cursor (name, number) VALUES (?1, ?2) "
@@ -163,6 +169,23 @@ static int64_t with_platform(struct sqlite_journal *j, int64_t what, const char 
     return rc == SQLITE_DONE ? sqlite3_last_insert_rowid(j->writer.db) : journal_error(j->writer.db, err);
 }
 
+/* Was that node's last pull of the same source complete? -1 with err set. */
+static int was_complete(struct sqlite_journal *j, uint64_t number, int64_t node, int64_t image, int64_t what,
+                        struct err *err)
+{
+    sqlite3_stmt *s = statement(j, W_BEFORE, err);
+    if (!s)
+        return -1;
+    const int64_t n[] = {node, (int64_t)number, image, what};
+    bind(s, n, 4);
+    int rc = sqlite3_step(s);
+    int complete = rc == SQLITE_ROW && sqlite3_column_int(s, 0);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        complete = journal_error(j->writer.db, err);
+    (void)sqlite3_reset(s);
+    return complete;
+}
+
 static int write_update(struct sqlite_journal *j, const struct journal_update *u, struct err *err)
 {
     sqlite3_stmt *s = statement(j, W_FIND, err);
@@ -179,6 +202,9 @@ static int write_update(struct sqlite_journal *j, const struct journal_update *u
     if (rc != SQLITE_ROW)
         return journal_error(j->writer.db, err);
     int64_t what = n[4];
+    int complete = u->complete_as_before ? was_complete(j, u->number, n[3], n[0], what, err) : u->complete;
+    if (complete < 0)
+        return -1;
     if (u->platform[0]) {
         what = with_platform(j, what, u->platform, err);
         if (what < 0)
@@ -200,7 +226,7 @@ static int write_update(struct sqlite_journal *j, const struct journal_update *u
     s = statement(j, W_DAY_UPDATE, err);
     if (!s)
         return -1;
-    const int64_t day[] = {n[0], n[1] / JOURNAL_DAY_MS, n[2], n[3], u->complete, (int64_t)u->number};
+    const int64_t day[] = {n[0], n[1] / JOURNAL_DAY_MS, n[2], n[3], complete, (int64_t)u->number};
     bind(s, day, 6);
     return run(j, s, err);
 }

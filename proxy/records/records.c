@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/records/records.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/metrics.h"
+#include "proxy/records/collect.h"
+#include "proxy/records/feed.h"
+#include "proxy/records/ring.h"
+
+#define RING_BYTES     ((size_t)4 << 20) /* a worker: about 10,000 reports */
+#define GATHER_MS      200               /* between two transactions */
+#define BACKLOG_MAX    20000             /* records that wait for a journal that does not take them */
+#define RETRY_MS       1000
+#define TIDY_MS        60000
+#define COMPLAIN_MS    60000
+#define NICE           15 /* serving comes first */
+#define READERS        2
+#define CURSORS_MAX    64
+#define CURSOR_NAME    128
+#define REPORTS_A_TURN 20000 /* then it is written */
+
+struct saved_cursor {
+    char name[CURSOR_NAME];
+    uint64_t number;
+    bool is_due;
+};
+
+struct records {
+    struct journal *journal;
+    struct jobs *jobs;
+    struct feed *feed;
+    unsigned workers;
+    struct ring **ring;
+    int wake_fd;
+    atomic_bool is_asleep, is_ending;
+    _Atomic uint64_t dropped; /* reports and records */
+    struct metric *written_pulls, *written_checks, *dropped_reports, *dropped_records, *failed, *seconds,
+        *waiting;
+    pthread_t thread;
+    pthread_mutex_t cursor_lock;
+    struct saved_cursor cursor[CURSORS_MAX];
+
+    /* the thread's */
+    struct collect *collect;
+    struct collected *backlog;
+    size_t backlog_count;
+    struct journal_update *updates;
+    size_t update_count, update_room;
+    struct journal_pending *pending;
+    size_t pending_count, pending_room;
+    uint64_t complained_ms, complained_dropped, retry_ms, tidy_ms;
+};
+
+/* ---- reporting: any worker ---- */
+
+static void wake(struct records *c)
+{
+    /* Either the thread sees what was committed before it sleeps, or this sees that it sleeps. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&c->is_asleep, memory_order_relaxed) && atomic_exchange(&c->is_asleep, false)) {
+        uint64_t one = 1;
+        (void)!write(c->wake_fd, &one, sizeof one);
+    }
+}
+
+static void drop(struct records *c)
+{
+    metric_inc(c->dropped_reports);
+    atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+}
+
+/* A report with its texts in the worker's ring, to be committed; NULL: dropped. */
+static struct report *report_begin(struct records *c, unsigned worker, enum report_kind kind,
+                                   const struct slice text[REPORT_TEXTS])
+{
+    size_t len = 1;
+    uint16_t size[REPORT_TEXTS];
+    for (int i = 0; i < REPORT_TEXTS; ++i) {
+        size[i] = (uint16_t)(text[i].len > RECORDS_TEXT_MAX ? RECORDS_TEXT_MAX : text[i].len);
+        len += size[i] ? size[i] + 1u : 0;
+    }
+    struct report *r = ring_reserve(c->ring[worker], sizeof *r + len);
+    if (!r) {
+        drop(c);
+        return NULL;
+    }
+    r->kind = kind;
+    r->stamp_us = clock_mono_us();
+    r->time_ms = clock_wall_ms();
+    r->served = NULL;
+    r->text[0] = '\0';
+    uint16_t at = 1;
+    for (int i = 0; i < REPORT_TEXTS; ++i) {
+        r->at[i] = size[i] ? at : 0;
+        if (!size[i])
+            continue;
+        memcpy(r->text + at, text[i].p, size[i]);
+        r->text[at + size[i]] = '\0';
+        at = (uint16_t)(at + size[i] + 1);
+    }
+    return r;
+}
+
+static void report_end(struct records *c, unsigned worker)
+{
+    ring_commit(c->ring[worker]);
+    wake(c);
+}
+
+void records_manifest(struct records *c, unsigned worker, const struct records_who *who,
+                      struct served *served, struct slice reference, bool is_digest,
+                      enum records_question question)
+{
+    if (!c)
+        return;
+    const struct slice text[REPORT_TEXTS] = {[REPORT_NODE] = slice_of(who->node),
+                                             [REPORT_LOCATION] = slice_of(who->location),
+                                             [REPORT_ADDRESS] = slice_of(who->address),
+                                             [REPORT_SUBJECT] = slice_of(who->subject),
+                                             [REPORT_AGENT] = who->agent,
+                                             [REPORT_HOST] = who->host,
+                                             [REPORT_REFERENCE] = reference,
+                                             [REPORT_REQUEST] = slice_of(who->request_id)};
+    struct report *r = report_begin(c, worker, REPORT_MANIFEST, text);
+    if (!r)
+        return;
+    r->question = question;
+    r->is_digest = is_digest;
+    r->served = served_ref(served);
+    report_end(c, worker);
+}
+
+static void report_blob(struct records *c, unsigned worker, enum report_kind kind,
+                        const struct records_blob *blob)
+{
+    const struct slice text[REPORT_TEXTS] = {
+        [REPORT_NODE] = slice_of(blob->node), [REPORT_NAME] = slice_of(blob->name)};
+    struct report *r = report_begin(c, worker, kind, text);
+    if (!r)
+        return;
+    r->digest = *blob->digest;
+    r->bytes = blob->bytes;
+    r->miss = blob->miss;
+    report_end(c, worker);
+}
+
+void records_blob_begin(struct records *c, unsigned worker, const struct records_blob *blob)
+{
+    if (c)
+        report_blob(c, worker, REPORT_BLOB_BEGIN, blob);
+}
+
+void records_blob_end(struct records *c, unsigned worker, const struct records_blob *blob)
+{
+    if (c)
+        report_blob(c, worker, REPORT_BLOB_END, blob);
+}
+
+void records_save_cursor(struct records *c, const char *name, uint64_t number)
+{
+    pthread_mutex_lock(&c->cursor_lock);
+    for (int i = 0; i < CURSORS_MAX; ++i) {
+        struct saved_cursor *s = &c->cursor[i];
+        if (s->name[0] && strcmp(s->name, name) != 0)
+            continue;
+        (void)snprintf(s->name, sizeof s->name, "%s", name);
+        s->number = number;
+        s->is_due = true;
+        break;
+    }
+    pthread_mutex_unlock(&c->cursor_lock);
+    wake(c);
+}
+
+/* ---- what the collector gives out ---- */
+
+static void on_record(void *arg, struct collected *one)
+{
+    struct records *c = arg;
+    if (c->backlog_count >= BACKLOG_MAX) {
+        metric_inc(c->dropped_records);
+        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+        collect_lost(one);
+        return;
+    }
+    DL_APPEND(c->backlog, one);
+    ++c->backlog_count;
+}
+
+static void on_update(void *arg, const struct journal_update *u)
+{
+    struct records *c = arg;
+    if (c->update_count >= BACKLOG_MAX)
+        return;
+    if (c->update_count == c->update_room) {
+        c->update_room = c->update_room ? c->update_room * 2 : 64;
+        c->updates = mem_realloc(c->updates, c->update_room * sizeof *c->updates);
+    }
+    c->updates[c->update_count] = *u;
+    c->updates[c->update_count++].platform = mem_strdup(u->platform);
+}
+
+static void on_pending(void *arg, const struct journal_pending *p)
+{
+    struct records *c = arg;
+    if (c->pending_count >= 2 * COLLECT_NOTES)
+        return;
+    if (c->pending_count == c->pending_room) {
+        c->pending_room = c->pending_room ? c->pending_room * 2 : 64;
+        c->pending = mem_realloc(c->pending, c->pending_room * sizeof *c->pending);
+    }
+    c->pending[c->pending_count] = *p;
+    c->pending[c->pending_count++].p = p->p ? mem_dup(p->p, p->len) : NULL;
+}
+
+/* ---- the journal ---- */
+
+static void complain(struct records *c, const struct err *err)
+{
+    uint64_t now_ms = clock_mono_ms(), dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
+    if (c->complained_ms && now_ms - c->complained_ms < COMPLAIN_MS)
+        return;
+    if (err)
+        log_error("pull records are not written: pulls go on", F_ERR(err), F_U("waiting", c->backlog_count),
+                  F_U("dropped", dropped - c->complained_dropped));
+    else if (dropped != c->complained_dropped)
+        log_warn("pull records were dropped: more came than could be written",
+                 F_U("dropped", dropped - c->complained_dropped));
+    else
+        return;
+    c->complained_dropped = dropped;
+    c->complained_ms = now_ms;
+}
+
+static size_t take_cursors(struct records *c, struct journal_cursor *ret, struct saved_cursor *copy)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&c->cursor_lock);
+    for (int i = 0; i < CURSORS_MAX; ++i) {
+        if (!c->cursor[i].is_due)
+            continue;
+        copy[n] = c->cursor[i];
+        ret[n] = (struct journal_cursor){copy[n].name, copy[n].number};
+        ++n;
+        c->cursor[i].is_due = false;
+    }
+    pthread_mutex_unlock(&c->cursor_lock);
+    return n;
+}
+
+static void give_back_cursors(struct records *c, const struct saved_cursor *copy, size_t n)
+{
+    pthread_mutex_lock(&c->cursor_lock);
+    for (size_t i = 0; i < n; ++i)
+        for (int k = 0; k < CURSORS_MAX; ++k)
+            if (strcmp(c->cursor[k].name, copy[i].name) == 0)
+                c->cursor[k].is_due = true; /* with a younger number, if there is one */
+    pthread_mutex_unlock(&c->cursor_lock);
+}
+
+static void written(struct records *c, struct journal_record *records)
+{
+    size_t i = 0;
+    struct collected *one, *next;
+    DL_FOREACH_SAFE (c->backlog, one, next) {
+        one->r.number = records[i].number;
+        one->r.made_ms = records[i].made_ms;
+        metric_inc(one->r.kind == JOURNAL_PULL ? c->written_pulls : c->written_checks);
+        feed_publish(c->feed, &one->r);
+        ++i;
+        DL_DELETE(c->backlog, one);
+        collect_written(one);
+    }
+    c->backlog_count = 0;
+    for (i = 0; i < c->update_count; ++i)
+        free((void *)(uintptr_t)c->updates[i].platform);
+    for (i = 0; i < c->pending_count; ++i)
+        free((void *)(uintptr_t)c->pending[i].p);
+    c->update_count = c->pending_count = 0;
+    if (i || records)
+        feed_wake(c->feed);
+}
+
+/* All that waits, in one transaction. */
+static bool write_batch(struct records *c)
+{
+    struct journal_cursor cursors[CURSORS_MAX];
+    struct saved_cursor copies[CURSORS_MAX];
+    struct err err;
+    size_t n = 0;
+    struct journal_batch b = {.updates = c->updates,
+                              .update_count = c->update_count,
+                              .pending = c->pending,
+                              .pending_count = c->pending_count,
+                              .cursors = cursors,
+                              .cursor_count = take_cursors(c, cursors, copies)};
+    if (!c->backlog_count && !b.update_count && !b.pending_count && !b.cursor_count)
+        return true;
+    cleanup_free struct journal_record *records = mem_alloc(c->backlog_count * sizeof *records + 1);
+    struct collected *one;
+    DL_FOREACH (c->backlog, one)
+        records[n++] = one->r;
+    b.records = records;
+    b.record_count = n;
+    uint64_t begin_us = clock_mono_us();
+    int rc = c->journal->ops->write(c->journal, &b, &err);
+    metric_observe_us(c->seconds, clock_mono_us() - begin_us);
+    if (rc < 0) {
+        metric_inc(c->failed);
+        give_back_cursors(c, copies, b.cursor_count);
+        metric_set(c->waiting, c->backlog_count);
+        complain(c, &err);
+        return false;
+    }
+    written(c, records);
+    metric_set(c->waiting, 0);
+    return true;
+}
+
+static void tidy(struct records *c)
+{
+    struct err err;
+    uint64_t now_ms = clock_mono_ms();
+    if (now_ms < c->tidy_ms)
+        return;
+    int more = c->journal->ops->tidy(c->journal, clock_wall_ms(), &err);
+    if (more < 0)
+        complain(c, &err);
+    c->tidy_ms = more > 0 ? now_ms : now_ms + TIDY_MS;
+}
+
+/* ---- the thread ---- */
+
+/* Reports until `until_us`, in the order of their time: what a client asked for after an answer has a later
+ * stamp than the report of that answer, whichever workers they were on. */
+static unsigned take_reports(struct records *c, uint64_t until_us)
+{
+    unsigned n = 0;
+    for (; n < REPORTS_A_TURN; ++n) {
+        struct report *first = NULL;
+        unsigned from = 0;
+        for (unsigned i = 0; i < c->workers; ++i) {
+            struct report *r = ring_peek(c->ring[i]);
+            if (r && r->stamp_us <= until_us && (!first || r->stamp_us < first->stamp_us)) {
+                first = r;
+                from = i;
+            }
+        }
+        if (!first)
+            break;
+        collect_report(c->collect, first);
+        served_unref(first->served);
+        ring_release(c->ring[from]);
+    }
+    return n;
+}
+
+static bool rings_are_empty(struct records *c)
+{
+    for (unsigned i = 0; i < c->workers; ++i)
+        if (ring_peek(c->ring[i]))
+            return false;
+    return true;
+}
+
+static bool cursor_is_due(struct records *c)
+{
+    bool due = false;
+    pthread_mutex_lock(&c->cursor_lock);
+    for (int i = 0; i < CURSORS_MAX; ++i)
+        due = due || c->cursor[i].is_due;
+    pthread_mutex_unlock(&c->cursor_lock);
+    return due;
+}
+
+/* Until a report comes, or that time. */
+static void sleep_until(struct records *c, uint64_t due_us)
+{
+    atomic_store(&c->is_asleep, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (rings_are_empty(c) && !cursor_is_due(c) && !c->is_ending) {
+        uint64_t now_us = clock_mono_us(), tidy_us = c->tidy_ms * 1000;
+        due_us = tidy_us < due_us ? tidy_us : due_us;
+        struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
+        (void)poll(&p, 1, due_us > now_us ? (int)((due_us - now_us) / 1000 + 1) : 0);
+    }
+    atomic_store(&c->is_asleep, false);
+    uint64_t ignored;
+    (void)!read(c->wake_fd, &ignored, sizeof ignored);
+}
+
+static void pause_ms(struct records *c, unsigned ms)
+{
+    if (!c->is_ending)
+        (void)usleep(ms * 1000);
+}
+
+static void on_restored(void *arg, uint64_t key, const void *p, size_t len)
+{
+    struct records *c = arg;
+    collect_restore(c->collect, key, pending_read(p, len));
+}
+
+static void restore(struct records *c)
+{
+    struct err err;
+    if (c->journal->ops->each_pending(c->journal, on_restored, c, &err) < 0)
+        log_warn("questions that were kept are not read", F_ERR(&err));
+}
+
+static void *run(void *arg)
+{
+    struct records *c = arg;
+    sigset_t all;
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, NULL);
+    (void)pthread_setname_np(pthread_self(), "records");
+    (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    restore(c);
+    while (!c->is_ending) {
+        unsigned n = take_reports(c, clock_mono_us());
+        uint64_t due_us = collect_tick(c->collect, clock_mono_us()), now_ms = clock_mono_ms();
+        if (now_ms >= c->retry_ms && !write_batch(c))
+            c->retry_ms = clock_mono_ms() + RETRY_MS;
+        complain(c, NULL);
+        tidy(c);
+        bool behind = n == REPORTS_A_TURN;
+        if (!behind && c->retry_ms <= now_ms)
+            sleep_until(c, due_us);
+        if (!behind)
+            pause_ms(c, GATHER_MS);
+    }
+    while (take_reports(c, UINT64_MAX) > 0)
+        ;
+    collect_finish(c->collect);
+    (void)write_batch(c);
+    return NULL;
+}
+
+/* ---- birth and end ---- */
+
+struct records *records_new(const struct records_config *config)
+{
+    struct records *c = mem_new(struct records);
+    const struct collect_out out = {on_record, on_update, on_pending, c};
+    c->journal = config->journal;
+    c->workers = config->workers;
+    c->ring = mem_zalloc(c->workers * sizeof(struct ring *));
+    for (unsigned i = 0; i < c->workers; ++i)
+        c->ring[i] = ring_new(RING_BYTES);
+    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wake_fd < 0)
+        abort(); /* out of descriptors before the first connection */
+    c->written_pulls = metric_get("rac_records_written_total", "kind=\"pull\"");
+    c->written_checks = metric_get("rac_records_written_total", "kind=\"check\"");
+    c->dropped_reports = metric_get("rac_records_dropped_total", "reason=\"busy\"");
+    c->dropped_records = metric_get("rac_records_dropped_total", "reason=\"store\"");
+    c->failed = metric_get("rac_records_errors_total", "");
+    c->seconds = metric_get("rac_records_write_seconds", "");
+    c->waiting = metric_get("rac_records_waiting", "");
+    c->jobs = jobs_new(READERS);
+    c->feed = feed_new(c->journal);
+    c->collect = collect_new(config->check_window_ms, &out);
+    pthread_mutex_init(&c->cursor_lock, NULL);
+    if (pthread_create(&c->thread, NULL, run, c) != 0)
+        abort();
+    return c;
+}
+
+void records_free(struct records *c)
+{
+    if (!c)
+        return;
+    atomic_store(&c->is_ending, true);
+    atomic_store(&c->is_asleep, true);
+    wake(c);
+    (void)pthread_join(c->thread, NULL);
+    jobs_free(c->jobs);
+    struct collected *one, *next;
+    DL_FOREACH_SAFE (c->backlog, one, next) {
+        DL_DELETE(c->backlog, one);
+        collect_lost(one);
+    }
+    for (size_t i = 0; i < c->update_count; ++i)
+        free((void *)(uintptr_t)c->updates[i].platform);
+    for (size_t i = 0; i < c->pending_count; ++i)
+        free((void *)(uintptr_t)c->pending[i].p);
+    free(c->updates);
+    free(c->pending);
+    collect_free(c->collect);
+    feed_free(c->feed);
+    for (unsigned i = 0; i < c->workers; ++i)
+        ring_free(c->ring[i]);
+    free(c->ring);
+    (void)close(c->wake_fd);
+    c->journal->ops->close(c->journal);
+    pthread_mutex_destroy(&c->cursor_lock);
+    free(c);
+}
+
+struct journal *records_journal(struct records *c)
+{
+    return c->journal;
+}
+
+struct jobs *records_jobs(struct records *c)
+{
+    return c->jobs;
+}
+
+struct feed *records_feed(struct records *c)
+{
+    return c->feed;
+}

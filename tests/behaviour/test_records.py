@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pull records: what is recorded of whom, when it is a pull and when a check, and what is asked of it afterwards."""
+import json
+import time
+
+import pytest
+
+from rig import images, wire
+
+NAME = "lib/app"
+WINDOW = ["--pulls-check-window", "1s"]
+
+
+def wait_for(ask, timeout=10):
+    """The first answer that is not empty."""
+    end = time.monotonic() + timeout
+    while not (found := ask()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def records(p, count=1, timeout=10, **query):
+    """The records that the question finds, youngest first, once there are `count` of them."""
+    path = "/v1/pulls" + ("?" + "&".join(f"{k}={v}" for k, v in query.items()) if query else "")
+
+    def ask():
+        reply = p.get(path)
+        assert reply.status == 200, reply.body
+        found = reply.json["pulls"]
+        return found if len(found) >= count else None
+    return wait_for(ask, timeout) or p.get(path).json["pulls"]
+
+
+def pull(p, name, reference, image, **headers):
+    """As an engine that has nothing of it."""
+    reply = p.fetch("GET", f"/v2/{name}/manifests/{reference}", {"Accept": wire.MANIFEST_TYPES, **headers})
+    assert reply.status == 200, reply.body
+    manifest = reply.json
+    for part in [manifest["config"], *manifest["layers"]]:
+        assert p.fetch("GET", f"/v2/{name}/blobs/{part['digest']}", headers).status == 200
+    return reply
+
+
+@pytest.fixture
+def rec(make, up):
+    return make({"up.test": up.url}, WINDOW)
+
+
+def test_a_pull_is_one_record(rec, up):
+    image = up.tag(NAME, "1", images.tiny())
+    reply = pull(rec, NAME, "1", image, **{"User-Agent": "engine/1.0"})
+    found = wait_for(lambda: [r for r in records(rec) if r["complete"]])
+    assert len(found) == 1 and len(records(rec)) == 1
+    r = found[0]
+    assert len(r["id"]) == 26 and r["kind"] == "pull" and r["time"].endswith("Z")
+    assert (r["node"], r["clientAddress"], r["userAgent"], r["subject"]) == ("127.0.0.1", "127.0.0.1", "engine/1.0", None)
+    assert (r["registry"], r["repository"], r["reference"]) == ("up.test", NAME, "1")
+    assert r["sourceDigest"] == r["servedDigest"] == image.digest and r["injection"] is None
+    assert r["platform"] == "linux/amd64"
+    sizes = [reply.json["config"]["size"], *[layer["size"] for layer in reply.json["layers"]]]
+    assert r["bytesSent"] == len(reply.body) + sum(sizes)
+    assert (r["cacheHits"], r["cacheMisses"]) == (0, len(sizes))
+
+
+def test_what_was_here_already_is_hits(rec, up):
+    image = up.tag(NAME, "1", images.tiny())
+    for _ in range(2):
+        pull(rec, NAME, "1", image)
+    found = wait_for(lambda: [r for r in records(rec) if r["complete"]][1:] and records(rec))
+    assert [(r["cacheHits"], r["cacheMisses"]) for r in found] == [(2, 0), (0, 2)]
+
+
+def test_an_injected_image_names_its_source_and_its_injection(make, up, layer):
+    p = make({"up.test": up.url}, WINDOW, inject=layer.path)
+    image = up.tag(NAME, "1", images.tiny())
+    reply = pull(p, NAME, "1", image)
+    r = records(p)[0]
+    assert r["sourceDigest"] == image.digest and r["servedDigest"] == reply["Docker-Content-Digest"] != image.digest
+    assert r["injection"].startswith("sha256:") and r["platform"] == "linux/amd64"
+
+
+def test_an_index_is_no_pull_and_its_child_knows_its_tag_and_platform(rec, up):
+    index = up.tag(NAME, "1", images.two_platforms())
+    child = json.loads(index.manifest)["manifests"][1]
+    rec.manifest(NAME, "1")
+    rec.manifest(NAME, child["digest"])
+    time.sleep(1.5)
+    found = records(rec)
+    assert [(r["kind"], r["reference"], r["servedDigest"]) for r in found] == [("pull", "1", child["digest"])]
+    assert found[0]["platform"].startswith("linux/" + child["platform"]["architecture"])
+
+
+def test_head_then_get_by_digest_is_a_pull_of_the_tag(rec, up):
+    image = up.tag(NAME, "1", images.tiny())
+    rec.manifest(NAME, "1", "HEAD")
+    pull(rec, NAME, image.digest, image)
+    time.sleep(1.5)
+    assert [(r["kind"], r["reference"]) for r in records(rec)] == [("pull", "1")]
+
+
+@pytest.mark.parametrize("ask", ["head", "not modified", "index"])
+def test_a_question_that_nothing_follows_is_a_check(rec, up, ask):
+    image = up.tag(NAME, "1", images.two_platforms() if ask == "index" else images.tiny())
+    headers = {"If-None-Match": f'"{image.digest}"'} if ask == "not modified" else {}
+    before = time.time()
+    rec.fetch("HEAD" if ask == "head" else "GET", f"/v2/{NAME}/manifests/1", headers)
+    assert records(rec, timeout=0) == []
+    found = records(rec)
+    assert [(r["kind"], r["reference"], r["sourceDigest"]) for r in found] == [("check", "1", image.digest)]
+    at = time.mktime(time.strptime(found[0]["time"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    assert abs(at - before) < 1.5, "the time is that of the question"
+
+
+def test_a_question_of_one_node_is_not_followed_by_another(make, up):
+    p = make({"up.test": up.url}, config={"pulls": {"check-window": "1s", "trust-headers": True}})
+    image = up.tag(NAME, "1", images.tiny())
+    p.head(f"/v2/{NAME}/manifests/1", X_Rac_Node="a")
+    pull(p, NAME, image.digest, image, **{"X-Rac-Node": "b"})
+    found = records(p, 2)
+    assert {(r["kind"], r["node"]) for r in found} == {("check", "a"), ("pull", "b")}
+
+
+def test_what_fails_is_not_recorded(rec, up):
+    assert rec.manifest(NAME, "none").status == 404
+    assert rec.manifest(NAME, "none", "HEAD").status == 404
+    time.sleep(1.5)
+    assert records(rec, 0) == []
+
+
+def test_a_download_that_is_cut_off_is_not_complete(rec, up):
+    image = up.tag(NAME, "1", images.random_image(1, [8 << 20]))
+    rec.manifest(NAME, "1")
+    layer = json.loads(image.manifest)["layers"][0]
+    with wire.Raw(rec.address, receive_buffer=4096) as raw:
+        raw.send(f"GET /v2/{NAME}/blobs/{layer['digest']} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        raw.read_head()
+    time.sleep(2.5)
+    found = records(rec)
+    assert [r["complete"] for r in found] == [False] and found[0]["bytesSent"] < layer["size"]
+
+
+def test_a_node_that_has_it_already_is_complete_without_a_blob(rec, up):
+    image = up.tag(NAME, "1", images.tiny())
+    rec.manifest(NAME, "1")
+    time.sleep(2)
+    assert [r["complete"] for r in records(rec)] == [False], "nobody knows that it has it"
+    pull(rec, NAME, "1", image)
+    rec.manifest(NAME, "1")
+    assert wait_for(lambda: [r["complete"] for r in records(rec)] == [True, True, False]), records(rec)
