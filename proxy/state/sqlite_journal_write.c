@@ -218,7 +218,7 @@ static int write_update(struct sqlite_journal *j, const struct journal_update *u
                            u->cache_hits,
                            u->cache_misses,
                            (int64_t)u->duration_ms,
-                           u->complete,
+                           complete,
                            what};
     bind(s, row, 7);
     if (run(j, s, err) < 0)

@@ -8,7 +8,7 @@ import pytest
 from rig import images, wire
 
 NAME = "lib/app"
-WINDOW = ["--pulls-check-window", "1s"]
+WINDOW = ["--pulls-check-window", "1s", "--access-anonymous", "pull,read-records"]
 
 
 def wait_for(ask, timeout=10):
@@ -64,8 +64,9 @@ def test_a_pull_is_one_record(rec, up):
 
 def test_what_was_here_already_is_hits(rec, up):
     image = up.tag(NAME, "1", images.tiny())
-    for _ in range(2):
-        pull(rec, NAME, "1", image)
+    pull(rec, NAME, "1", image)
+    assert wait_for(lambda: rec.metrics().get("rac_cache_blobs", 0) >= 3), "manifest, config and layer are put away"
+    pull(rec, NAME, "1", image)
     found = wait_for(lambda: [r for r in records(rec) if r["complete"]][1:] and records(rec))
     assert [(r["cacheHits"], r["cacheMisses"]) for r in found] == [(2, 0), (0, 2)]
 
@@ -112,7 +113,7 @@ def test_a_question_that_nothing_follows_is_a_check(rec, up, ask):
 
 
 def test_a_question_of_one_node_is_not_followed_by_another(make, up):
-    p = make({"up.test": up.url}, config={"pulls": {"check-window": "1s", "trust-headers": True}})
+    p = make({"up.test": up.url}, [*WINDOW, "--pulls-trust-headers"])
     image = up.tag(NAME, "1", images.tiny())
     p.head(f"/v2/{NAME}/manifests/1", X_Rac_Node="a")
     pull(p, NAME, image.digest, image, **{"X-Rac-Node": "b"})
