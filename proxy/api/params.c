@@ -85,7 +85,7 @@ int params_image(struct api *api, struct request *r, const char *name, const cha
         return 0;
     if (reference_check_name(slice_of(*ret), &why) < 0 && !strchr(*ret, ':'))
         return err_set(err, ERR_INVALID, "'%s': %s", name, why.msg);
-    if (target_get(api->registry->worker(request_loop(r)), slice_of(*ret), (struct slice){NULL, 0}, &t,
+    if (target_get(api->registry->worker(request_loop(r)), NULL, slice_of(*ret), (struct slice){NULL, 0}, &t,
                    &why) < 0) {
         if (why.code == ERR_DENIED && strchr(*ret, '/'))
             return 0; /* recorded while it was allowed, or never */
