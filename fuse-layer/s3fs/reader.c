@@ -12,9 +12,12 @@
 #include "common/mem.h"
 #include "fuse-layer/s3fs/prefetch.h"
 
-#define KIB          ((uint64_t)1 << 10)
-#define MIB          ((uint64_t)1 << 20)
-#define BEHIND       (256 * KIB) /* kept, and tolerated, behind the reads */
+#define KIB ((uint64_t)1 << 10)
+#define MIB ((uint64_t)1 << 20)
+/* Kept, and tolerated, behind the reads: the kernel has two read-aheads of 256 KiB under way beside what is
+ * read, and their threads here may be late by as much. With 256 KiB one read in a thousand came too late on a
+ * busy machine, and each cost its window. */
+#define BEHIND       (1 * MIB)
 #define BEYOND       (512 * KIB) /* tolerated before them */
 #define STREAM_FROM  (384 * KIB)
 #define WINDOW_FIRST (1 * MIB + 128 * KIB)

@@ -5,14 +5,14 @@
  * An open file that is read: one version of one object (its ETag goes with every request as If-Match, so what
  * is read is one version or ESTALE), and a window that runs ahead of whoever reads in order.
  *
- *      |<- 256 KiB ->|                |<- 512 KiB ->|
- *      ...kept.......expect...........window end.........        one stream of reads, their disorder
- * tolerated chunks, each one ranged GET by a thread of the pool, up to 8 MiB
+ *      |<-- 1 MiB -->|                |<- 512 KiB ->|
+ *      ....kept......expect...........window end.........    one stream of reads, their disorder tolerated
+ *      [chunk  ][chunk        ][chunk ]                      each a ranged GET of up to 8 MiB by the pool
  *
  * - The opening request brings a small object (up to READER_SMALL) whole and the first READER_HEAD bytes of a
  *   large one; it asks without a condition, so that opening sees the newest version.
  * - Reads in order move the window: 1 MiB + 128 KiB, then doubling, up to what the memory budget gives to
- * each of the handles that read ahead. A read of what is under way waits for it.
+ *   each of the handles that read ahead. A read of what is under way waits for it.
  * - Any other read is a GET of just its bytes. Several that fit together begin a window again.
  * - What this mount itself writes to the file is followed, not stale: local programs see local changes.
  *
