@@ -131,7 +131,12 @@ enum driver_news driver_news(struct driver *d)
  * another place where the container's root was made by chroot(2). */
 static int settle(int root, const char *folder, struct err *err)
 {
-    if (root >= 0 && (fchdir(root) < 0 || chroot(".") < 0))
+    struct stat ours, theirs;
+    /* An engine that leaves the container no capability for chroot(2) refuses it by seccomp, too, where it
+     * would be granted here; and its roots are made by pivot_root(2). */
+    bool same = root < 0 || (fstat(root, &theirs) == 0 && stat("/", &ours) == 0 &&
+                             ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
+    if (!same && (fchdir(root) < 0 || chroot(".") < 0))
         return err_set_errno(err, ERR_DENIED, errno, "cannot change the root to the S3 driver's");
     if (chdir(folder) < 0)
         return err_set_errno(err, ERR_DENIED, errno, "cannot return to the folder %s", folder);

@@ -250,6 +250,14 @@ def test_a_user_without_the_capability(runner, s3, bucket, open_device):
         assert (done.returncode, done.stdout) == (1, "") and "--cap-add SYS_ADMIN" in done.stderr, done
 
 
+def test_a_user_with_no_capability_at_all(in_podman, s3, bucket, open_device):
+    """Not even those that an engine's seccomp profile asks for, as chroot(2)."""
+    script = f"id -u; echo text > /fusion/s3/{bucket.name}/f; grep Cap /proc/self/status"
+    done = in_podman.run("worker", "sh", "-c", script, options=[*s3, *open_device, "--cap-drop", "ALL"])
+    assert done.returncode == 0 and bucket.get("f") == b"text\n", done
+    assert set(re.findall(r"[0-9a-f]{16}", done.stdout)) == {"0" * 16}, done.stdout
+
+
 def test_a_user_who_may_not_open_the_device(runner, s3):
     if os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
         pytest.skip("every user may open /dev/fuse here")
