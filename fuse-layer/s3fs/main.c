@@ -13,6 +13,7 @@
 
 #include "fuse-layer/s3fs/ops.h"
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -69,7 +70,7 @@ static int make_driver(const struct options *o, struct err *err)
     /* Tables, stacks and TLS need some of it, too. */
     driver.memory = memory_new((size_t)(o->memory_bytes - o->memory_bytes / 8));
     driver.pool = pool_new(POOL_THREADS, "rac-fuse-s3");
-    driver.spill = spill_new(o->cache_dir, o->cache_bytes);
+    driver.spill = spill_new(o->cache_dir, o->cache_bytes, o->memory_bytes);
     driver.prefetch = prefetch_new(&driver);
     driver.sweep = sweep_new(&driver);
     driver.ending = cancel_new();
@@ -159,8 +160,12 @@ static int serve(const struct options *o, const struct mounted *m, const sigset_
         log_stop();
         _exit(left + driver.lost ? 1 : 0);
     }
-    fuse_session_destroy(driver.session);
+    /* Nobody is left who waits for what the pool does, and it may still talk to the kernel: so it ends before
+     * the session is gone, and soon. */
+    cancel_fire(driver.ending);
     ops_close_all(&driver);
+    pool_free(steal_ptr(&driver.pool));
+    fuse_session_destroy(driver.session);
     left += driver.lost;
     return left ? err_set(err, ERR_UPSTREAM, "%u files could not be stored", left) : 0;
 }

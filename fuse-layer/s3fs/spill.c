@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/mem.h"
 
 struct spill {
     pthread_mutex_t lock;
     char *dir;
-    uint64_t limit, used;
+    uint64_t limit, memory, used; /* memory: the limit where there is no disk */
 };
 
 struct spill_file {
@@ -27,12 +28,13 @@ struct spill_file {
     uint64_t used, size;
 };
 
-struct spill *spill_new(const char *dir, uint64_t limit_bytes)
+struct spill *spill_new(const char *dir, uint64_t limit_bytes, uint64_t memory_bytes)
 {
     struct spill *s = mem_new(struct spill);
     pthread_mutex_init(&s->lock, NULL);
     s->dir = mem_strdup(dir);
     s->limit = limit_bytes;
+    s->memory = memory_bytes;
     return s;
 }
 
@@ -69,9 +71,10 @@ static void unaccount(struct spill *s, uint64_t shrink)
 }
 
 /* A nameless file; where the file system has none of those (overlay of old kernels), one that loses its name
- * at once. An image from scratch has no /tmp: memory serves, as long as the account allows. */
-static int open_nameless(const char *dir)
+ * at once. */
+static int open_nameless(const char *dir, bool *ret_in_memory)
 {
+    *ret_in_memory = false;
     int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd >= 0 ||
         (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EROFS && errno != EACCES))
@@ -82,14 +85,31 @@ static int open_nameless(const char *dir)
         (void)unlink(name);
         return fd;
     }
+    *ret_in_memory = true;
     return memfd_create("rac-fuse-spill", MFD_CLOEXEC);
+}
+
+static void limit_to_memory(struct spill *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool first = s->limit > s->memory;
+    if (first)
+        s->limit = s->memory;
+    pthread_mutex_unlock(&s->lock);
+    if (first)
+        log_warn("RAC_CACHE_DIR cannot be written to: memory holds what is written out of order, and no more "
+                 "than RAC_MEMORY",
+                 F_S("folder", s->dir));
 }
 
 int spill_open(struct spill *s, struct spill_file **ret, struct err *err)
 {
-    int fd = open_nameless(s->dir);
+    bool in_memory;
+    int fd = open_nameless(s->dir, &in_memory);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, errno, "no file can be made in RAC_CACHE_DIR, %s", s->dir);
+    if (in_memory)
+        limit_to_memory(s);
     struct spill_file *f = mem_new(struct spill_file);
     f->spill = s;
     f->fd = fd;

@@ -17,8 +17,9 @@
 struct spill;
 struct spill_file;
 
-/* The folder is looked at when the first file needs it. */
-struct spill *spill_new(const char *dir, uint64_t limit_bytes);
+/* The folder is looked at when the first file needs it. Where it cannot have one (an image from scratch
+ * without /tmp, on a read-only root) memory serves, and no more of it than memory_bytes. */
+struct spill *spill_new(const char *dir, uint64_t limit_bytes, uint64_t memory_bytes);
 void spill_free(struct spill *s);
 
 int spill_open(struct spill *s, struct spill_file **ret, struct err *err);

@@ -233,10 +233,25 @@ static int write_locked(struct writer *w, const char *from, size_t len, uint64_t
     return 0;
 }
 
+/* What S3 refuses is in the log already; what we refuse is, once for a file. */
+static void complain(struct writer *w, const struct err *err)
+{
+    if (w->complained || (err->code != ERR_NO_SPACE && err->code != ERR_UNSUPPORTED))
+        return;
+    w->complained = true;
+    struct inode_path path;
+    inodes_lock(&w->d->inodes);
+    (void)inode_path(w->inode, &path);
+    inodes_unlock(&w->d->inodes);
+    log_error("write refused", F_S("bucket", path.bucket), F_S("key", path.key), F_ERR(err));
+}
+
 int writer_write(struct writer *w, const void *p, size_t len, uint64_t offset, bool append, struct err *err)
 {
     enter(w);
     int result = write_locked(w, p, len, append ? w->size : offset, err);
+    if (result < 0)
+        complain(w, err);
     show_size(w);
     leave(w);
     return result;

@@ -35,6 +35,7 @@ struct writer {
     unsigned sending;
     _Atomic bool dirty; /* set with the lock, read without */
     bool keep, exclusive, unlinked;
+    bool complained;  /* in the log, of writes that were refused */
     bool told;        /* of a failed commit: it is not tried again behind the program's back */
     bool committing;  /* parts that are sent now need not be kept */
     bool lost;        /* what is lost cannot be sent again: fault is the answer for ever */

@@ -87,6 +87,10 @@ def test_bytes_fetched_in_order(folder, s3):
     s3.seen.clear()
     assert read(f"{folder}/f") == data(40 * MIB)
     assert fetched(s3) <= 40 * MIB + (256 << 10)
+    # Opening takes the newest version; all else is of that one, by the server's word, too.
+    gets = [seen for seen in s3.seen if seen.method == "GET" and "list-type" not in seen.query]
+    etag = '"' + s3.objects["data"]["f"].etag + '"'
+    assert [seen.headers.get("if-match") for seen in gets] == [None] + [etag] * (len(gets) - 1)
     assert len(asked(s3)) <= 14
 
 
@@ -368,12 +372,14 @@ def refused_or_not(call, *args):
 
 
 def test_the_spill_is_bounded(start, s3):
-    folder, _ = start("--cache-size", "16MiB")
+    folder, mount = start("--cache-size", "16MiB")
     fd = os.open(f"{folder}/f", os.O_RDWR | os.O_CREAT)
     with pytest.raises(OSError) as e:
         for i in range(40):
             os.pwrite(fd, b"x" * MIB, i * 8 * MIB + MIB)
     assert e.value.errno == errno.ENOSPC
+    lines = [line for line in mount.log().splitlines() if "write refused" in line]
+    assert len(lines) == 1 and "bucket=data key=f" in lines[0] and "RAC_CACHE_SIZE" in lines[0]
     refused_or_not(os.close, fd)
     assert s3.uploads == {}
 
@@ -474,6 +480,21 @@ def test_the_end_is_bounded(start, s3):
     assert time.monotonic() - begin < 10
     refused_or_not(os.close, fd)
     assert body(s3, "f") is None
+
+
+def test_the_end_does_not_wait_for_what_nobody_wants(start, s3):
+    """Files that were being fetched ahead."""
+    folder, mount = start()
+    for i in range(10):
+        s3.put(f"d/{i}", b"%d" % i)
+    s3.rule("GET /data/d/[4-9]", Fault(delay=40))
+    os.listdir(f"{folder}/d")
+    for i in range(4):
+        assert read(f"{folder}/d/{i}") == b"%d" % i
+    wait_for(lambda: s3.count("GET /data/d/[4-9]") == 6, 5, "fetched ahead")
+    begin = time.monotonic()
+    assert mount.stop() == 0
+    assert time.monotonic() - begin < 5
 
 
 def test_a_killed_driver_is_enotconn(start):

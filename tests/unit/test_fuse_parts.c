@@ -95,7 +95,7 @@ static void spill_is_bounded_and_sparse(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct spill *s = spill_new("/tmp", 10);
+    struct spill *s = spill_new("/tmp", 10, 10);
     struct spill_file *f, *g;
     assert_int_equal(spill_open(s, &f, &err), 0);
     assert_int_equal(spill_open(s, &g, &err), 0);
@@ -125,10 +125,12 @@ static void spill_goes_on_in_memory_without_a_folder(void **state)
 {
     (void)state;
     struct err err = {0};
-    struct spill *s = spill_new("/no/such/folder", MIB);
+    struct spill *s = spill_new("/no/such/folder", 8 * MIB, MIB);
     struct spill_file *f;
     assert_int_equal(spill_open(s, &f, &err), 0);
-    assert_int_equal(spill_write(f, "x", 1, 0, 1, &err), 0);
+    assert_int_equal(spill_write(f, "x", 1, 0, MIB, &err), 0);
+    assert_int_equal(spill_write(f, "x", 1, MIB, 1, &err), -1); /* of memory there is less than of disk */
+    assert_int_equal(err.code, ERR_NO_SPACE);
     spill_close(f);
     spill_free(s);
 }
