@@ -350,6 +350,7 @@ static void serve(struct app *app, const sigset_t *signals)
         } else if (s == SIGTERM || s == SIGINT) {
             log_info("draining", F_S("signal", s == SIGTERM ? "SIGTERM" : "SIGINT"),
                      F_U("grace_ms", app->options->grace_ms));
+            app_records_drain(app);
             unsigned cut = http_server_drain(app->server, (uint32_t)app->options->grace_ms);
             log_info("drained", F_U("requests_cut_off", cut));
             return;

@@ -66,6 +66,7 @@ void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_records.c: the records, unless they are off; a store that cannot be opened is said, and does not keep
  * anybody from pulling. -1 only if it was made by a newer version. After the server was made. */
 int app_records_open(struct app *app, struct err *err);
+void app_records_drain(struct app *app); /* streams that have no end of their own end now */
 /* app_metrics.c: gauges and counters that are kept elsewhere. */
 void app_metrics_refresh(void *app);
 #endif

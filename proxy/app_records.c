@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/log.h"
+#include "proxy/api/events.h"
 #include "proxy/app_impl.h"
 #include "proxy/state/sqlite_journal.h"
 
@@ -26,4 +27,16 @@ int app_records_open(struct app *app, struct err *err)
                                           .check_window_ms = o->pulls_check_window_ms};
     app->records = app->registry.records = app->api.records = records_new(&config);
     return 0;
+}
+
+static void end_events(void *arg)
+{
+    (void)arg;
+    events_end();
+}
+
+void app_records_drain(struct app *app)
+{
+    for (unsigned i = 0; app->records && i < http_server_workers(app->server); ++i)
+        loop_post(http_server_loop(app->server, i), end_events, NULL);
 }

@@ -8,6 +8,7 @@
 #include "common/metrics.h"
 #include "proxy/access/access.h"
 #include "proxy/api/container.h"
+#include "proxy/api/events.h"
 #include "proxy/api/pulls.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
@@ -110,6 +111,7 @@ static const struct route {
     {"/container-token/", GET, 0, "container-token", container_describe},
     {"/container-token/", DELETE, 0, "container-token", container_revoke},
     {"/v1/pulls", GET, ACCESS_READ_RECORDS, "pulls", pulls_handle},
+    {"/v1/events", GET, ACCESS_READ_RECORDS, "events", events_handle},
     {"/v1/demand", GET, ACCESS_READ_RECORDS, "demand", demand_handle},
 };
 

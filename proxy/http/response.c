@@ -159,7 +159,7 @@ static void start(struct request *r, int status, uint64_t content_length)
     /* These two have no body and so no length (RFC 9110 section 8.6); h2o leaves the header out on SIZE_MAX.
      */
     bool bodiless = status == 204 || (status == 304 && content_length == 0);
-    req->res.content_length = bodiless ? SIZE_MAX : content_length;
+    req->res.content_length = bodiless || content_length == RESPONSE_OPEN ? SIZE_MAX : content_length;
     r->content_length = content_length;
     ++r->writes;
     if (!r->is_captured)

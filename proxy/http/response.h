@@ -6,8 +6,11 @@
  * response_begin (a stream). Exactly one answer per request; a second is an assert. All on the request's
  * loop, inside one of its callbacks.
  *
- * HEAD: give the same calls as for GET; no body leaves, Content-Length does. Content-Length is always known
- * here.
+ * HEAD: give the same calls as for GET; no body leaves, Content-Length does.
+ *
+ * Content-Length is known here, but for a stream whose end nobody knows (server-sent events): RESPONSE_OPEN
+ * in its place sends the body in chunks (RFC 9112 section 7.1), or to an HTTP/1.0 client until the connection
+ * closes.
  *
  * A stream pulls: pull() is called when everything given before has left for the kernel, and answers, at once
  * or later, with exactly one of response_write, response_write_file, response_end or response_abort. That is
@@ -36,9 +39,11 @@ struct response_stream {
     void *arg;
 };
 
-/* Begins a streamed answer of exactly content_length bytes; pull follows, soon, never from inside this call.
- * For HEAD the answer is over after this call (and pull never comes). The request may be gone when it
- * returns. */
+#define RESPONSE_OPEN UINT64_MAX
+
+/* Begins a streamed answer of exactly content_length bytes, or RESPONSE_OPEN; pull follows, soon, never from
+ * inside this call. For HEAD the answer is over after this call (and pull never comes). The request may be
+ * gone when it returns. */
 void response_begin(struct request *r, int status, uint64_t content_length, struct response_stream stream);
 /* The next bytes; they must stay valid and unchanged until the next pull or the end of the request. len > 0.
  */
@@ -49,8 +54,8 @@ void response_write(struct request *r, const void *p, size_t len);
  * it is sent in fair turns. */
 void response_write_file(struct request *r, int fd, uint64_t offset, uint64_t len,
                          void (*on_short)(void *arg), void *arg);
-/* All bytes were written. Asserts that they add up to content_length. The request may be gone when it
- * returns. */
+/* All bytes were written. Asserts that they add up to content_length, if that was known. The request may be
+ * gone when it returns. */
 void response_end(struct request *r);
 /* Ends the connection by reset (RST), so that no reader takes what it has for complete. The request may be
  * gone after. At any time before the end, before an answer too; while bytes are on their way it takes effect

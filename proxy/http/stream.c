@@ -96,7 +96,8 @@ void response_abort(struct request *r)
 
 void response_end(struct request *r)
 {
-    assert(r->state == REQUEST_PULLED && r->given == r->content_length);
+    assert(r->state == REQUEST_PULLED &&
+           (r->given == r->content_length || r->content_length == RESPONSE_OPEN));
     r->state = REQUEST_LAST;
     r->is_complete = true;
     h2o_send(r->h2o, NULL, 0, H2O_SEND_STATE_FINAL);
