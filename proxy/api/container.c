@@ -325,6 +325,7 @@ static void include_next(struct wish *w)
                                                  .target = t,
                                                  .reference = &name->reference,
                                                  .platform = &w->q->platform,
+                                                 .account = w->account,
                                                  .layers = true},
                   w->loop, on_include, w);
     target_unref(t);

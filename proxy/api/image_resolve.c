@@ -22,6 +22,7 @@ struct resolve {
     struct reference ref;
     struct platform platform;
     bool any_platform, want_layers;
+    const char *account;
     struct digest source, at; /* at: the manifest that is looked at */
     unsigned depth;
     struct manifest *manifest; /* of `at`, an image's, while its config is asked for */
@@ -122,7 +123,8 @@ static json_t *list_layers(struct resolve *v, const json_t *config, struct err *
     const json_t *ids = json_object_get(json_object_get(config, "rootfs"), "diff_ids");
     size_t n = manifest_count(v->manifest) - 1;
     cleanup_json json_t *list = json_array();
-    cleanup_free char *location = mem_printf("image:%s", v->t->repo->canonical);
+    cleanup_free char *location = mem_printf("image:%s%s%s", v->t->repo->canonical, v->account ? "#" : "",
+                                             v->account ? v->account : "");
     cleanup_free char *name =
         mem_printf("%s%c%s", v->t->repo->canonical, v->ref.is_digest ? '@' : ':', shown(v));
     if (json_array_size(ids) != n) {
@@ -291,6 +293,7 @@ void image_resolve(const struct image_resolve_params *params, struct loop *loop,
                           .ref = *params->reference,
                           .any_platform = !params->platform,
                           .want_layers = params->layers,
+                          .account = params->account,
                           .fn = fn,
                           .arg = arg};
     if (params->platform)

@@ -17,6 +17,7 @@ struct image_resolve_params {
     struct target *target;             /* a reference is taken */
     const struct reference *reference; /* copied */
     const struct platform *platform;   /* copied; NULL: any */
+    const char *account;               /* whose credentials the target goes by, NULL: nobody's; borrowed */
     bool layers;                       /* the layers of its one image for `platform` are wanted */
 };
 

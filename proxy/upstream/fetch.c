@@ -381,7 +381,8 @@ static int send_request(struct fetch *f, struct err *err)
         .url = &url,
         .who = f->who,
         .head = f->head,
-        .may_be_private = u ? redirect_may_be_private(u, &f->own, &f->url) : f->private_addresses,
+        .may_be_private = u ? redirect_may_be_private(u, &f->own, &f->url)
+                            : f->private_addresses && strcmp(f->own.host, f->url.host) == 0,
         .ca_file = u ? redirect_ca_file(u, &f->own, &f->url) : f->ca_file,
         .headers = make_headers(f),
     };
@@ -443,6 +444,8 @@ static int set_urls(struct fetch *f, const struct fetch_params *params)
     if (!f->upstream) {
         if (url_parse(params->url ? params->url : "", &f->url, err) < 0)
             return err_wrap(err, "URL");
+        if (url_dup(&f->url, &f->own, err) < 0)
+            return -1;
         f->who = mem_strdup(f->url.host);
         if (!f->url.https)
             return err_set(err, ERR_DENIED, "%s: the URL must be https", f->who);
