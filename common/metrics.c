@@ -47,6 +47,9 @@ static struct family {
      .help = "Requests that sent credentials, by result: password, remembered (a password that was right "
              "lately), "
              "key, certificate; wrong, malformed, throttled (429), overloaded (503)."},
+    {.name = "rac_validations_total",
+     .type = COUNTER,
+     .help = "Credentials of registries that were validated, by result: true, false, failed."},
     {.name = "rac_connections_accepted_total", .type = COUNTER, .help = "Connections accepted."},
     {.name = "rac_connections_open", .type = GAUGE, .help = "Connections open now."},
     {.name = "rac_requests_open", .type = GAUGE, .help = "Requests being answered now."},

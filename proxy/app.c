@@ -286,6 +286,7 @@ static void make_rooms(struct app *app)
                             .refresh_metrics = app_metrics_refresh,
                             .arg = app};
     app_tokens_new(app);
+    app->api.validations = rate_new(o->validate_rate);
 }
 
 static int start_server(struct app *app, struct err *err)
@@ -368,6 +369,7 @@ static void end(struct app *app)
     if (app->state)
         app->state->ops->close(app->state);
     app_tokens_free(app);
+    rate_free(app->api.validations);
     variants_free(app->variants);
     injected_layers_free(app->layers);
     tags_free(app->tags);

@@ -59,18 +59,7 @@ static int add_own_upstream(struct upstream_set *set, const struct options_upstr
     struct upstream *made;
     if (!base)
         return err_set(err, ERR_INVALID, "there is no upstream '%s': add it under 'upstreams'", u->name);
-    struct upstream_config config = {
-        .name = base->name,
-        .url = base->url,
-        .username = u->username,
-        .password = u->password,
-        .ca_file = base->ca_file,
-        .realms = (const char *const *)base->realms,
-        .by_hand = base->by_hand,
-        .private_addresses = base->private_addresses,
-        .library_prefix = base->library_prefix,
-    };
-    if (upstream_new(&config, scope_key, &made, err) < 0)
+    if (upstream_with(base, u->username, u->password, scope_key, &made, err) < 0)
         return err_wrap(err, "upstream '%s'", u->name);
     upstream_set_add(set, made);
     upstream_unref(made);

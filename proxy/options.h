@@ -90,7 +90,8 @@ struct options {
     size_t location_count;
     struct net_range *trusted_proxies;
     size_t trusted_proxy_count;
-    bool trust_headers; /* pulls.trust-headers */
+    bool trust_headers;     /* pulls.trust-headers */
+    uint32_t validate_rate; /* a minute and address; 0: no limit */
 
     /* store */
     char *data_dir;

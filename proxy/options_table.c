@@ -146,6 +146,15 @@ const struct option_def option_table[] = {
      .help = "Addresses or networks of reverse proxies whose X-Forwarded-For is believed. May be given "
              "several times."},
     {.group = "Access",
+     .name = "access.validate-rate",
+     .type = OPTION_UINT,
+     MEMBER(validate_rate),
+     .initial = "60",
+     .max = 1000000,
+     .help =
+         "Requests to validate-creds a minute and client address, since each is a login at a registry; more "
+         "are answered 429. 0 is no limit."},
+    {.group = "Access",
      .name = "pulls.trust-headers",
      .type = OPTION_BOOL,
      MEMBER(trust_headers),

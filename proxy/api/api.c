@@ -10,6 +10,7 @@
 #include "proxy/api/container.h"
 #include "proxy/api/events.h"
 #include "proxy/api/pulls.h"
+#include "proxy/api/creds.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/reply.h"
@@ -106,6 +107,8 @@ static const struct route {
     {"/readyz", GET, 0, "readyz", ready_handle},
     {"/metrics", GET, 0, "metrics", metrics},
     {"/service-info", GET, 0, "service-info", service_info},
+    {"/validate-creds", POST, ACCESS_REQUEST, "validate-creds", creds_validate},
+    {"/v1alpha2/validate-creds", POST, ACCESS_REQUEST, "validate-creds", creds_validate},
     {"/container-token", POST, ACCESS_REQUEST, "container-token", container_create},
     {"/v1alpha2/container", POST, ACCESS_REQUEST, "container-token", container_create},
     {"/container-token/", GET, 0, "container-token", container_describe},

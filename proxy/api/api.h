@@ -19,6 +19,7 @@ struct api {
     struct registry *registry;
     struct tokens *tokens;
     struct access *access;
+    struct rate *validations; /* how often clients ask for validate-creds */
     const struct api_containers *containers;
     struct records *records;            /* NULL: off */
     void (*refresh_metrics)(void *arg); /* brings gauges up to date, before they are shown; any worker */

@@ -61,8 +61,9 @@ struct fetch_params {
     bool private_addresses;
     const char *ca_file;
 
-    bool head;                 /* HEAD instead of GET */
-    const char *accept;        /* NULL: none sent */
+    bool head;          /* HEAD instead of GET */
+    bool forget;        /* nothing of how it was let in is kept for another fetch: tokens, that it is Basic */
+    const char *accept; /* NULL: none sent */
     const char *if_none_match; /* an ETag with its quotes */
     uint64_t range_from;       /* > 0: "Range: bytes=<it>-" */
 };

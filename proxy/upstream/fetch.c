@@ -41,7 +41,7 @@ struct fetch {
     struct upstream *upstream; /* a reference; NULL: a URL of its own */
     char *who;
     char *repository, *accept, *if_none_match, *ca_file;
-    bool head, private_addresses;
+    bool head, forget, private_addresses;
     uint64_t range_from;
 
     struct url own; /* the upstream's url; empty without an upstream */
@@ -184,6 +184,8 @@ static void on_token(void *arg)
         f->token = r.token;
         f->token_is_fresh = true;
         f->use_basic = false;
+        if (f->forget)
+            token_cache_drop(upstream_shared_tokens(f->client->shared), f->token_key, f->token);
         ask(f);
         return;
     case TOKEN_ABANDONED:
@@ -258,7 +260,8 @@ static bool take_challenge(struct fetch *f, const struct answer *a)
         return true;
     }
     if (a->challenge.basic && f->upstream->username && !f->basic_tried) {
-        token_cache_note_basic(upstream_shared_tokens(f->client->shared), f->basic_key);
+        if (!f->forget)
+            token_cache_note_basic(upstream_shared_tokens(f->client->shared), f->basic_key);
         f->next_step = NEXT_BASIC;
         return true;
     }
@@ -479,6 +482,7 @@ struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *
     f->if_none_match = copy_or_null(params->if_none_match);
     f->ca_file = params->ca_file ? mem_strdup(params->ca_file) : NULL;
     f->head = params->head;
+    f->forget = params->forget;
     f->private_addresses = params->private_addresses;
     f->range_from = params->range_from;
     DL_APPEND(c->fetches, f);

@@ -149,6 +149,23 @@ int upstream_new(const struct upstream_config *config, const uint8_t scope_key[3
     return 0;
 }
 
+int upstream_with(const struct upstream *base, const char *username, const char *password,
+                  const uint8_t scope_key[32], struct upstream **ret, struct err *err)
+{
+    struct upstream_config config = {
+        .name = base->name,
+        .url = base->url,
+        .username = username,
+        .password = password,
+        .ca_file = base->ca_file,
+        .realms = (const char *const *)base->realms,
+        .by_hand = base->by_hand,
+        .private_addresses = base->private_addresses,
+        .library_prefix = base->library_prefix,
+    };
+    return upstream_new(&config, scope_key, ret, err);
+}
+
 bool upstream_lists_realm(const struct upstream *u, const char *host)
 {
     for (char *const *r = u->realms; r && *r; ++r) {

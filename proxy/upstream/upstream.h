@@ -64,6 +64,12 @@ struct upstream *upstream_set_at(const struct upstream_set *s, size_t i); /* bor
 /* docker.io, ghcr.io, quay.io, gcr.io, registry.k8s.io, public.ecr.aws, mcr.microsoft.com. */
 int upstream_set_add_known(struct upstream_set *s, const uint8_t scope_key[32], struct err *err);
 
+/* `base` as seen with other credentials: a scope of its own. scope_key as in upstream_new. */
+int upstream_with(const struct upstream *base, const char *username, const char *password,
+                  const uint8_t scope_key[32], struct upstream **ret, struct err *err);
+/* The upstream called `host` (any case), a reference. ERR_DENIED as upstream_resolve. */
+int upstream_set_get(const struct upstream_set *s, struct slice host, struct upstream **ret, struct err *err);
+
 /* Which upstream, and which repository there, a name means (design: api.md "Names"). */
 struct upstream_name {
     struct upstream *upstream; /* a reference for the caller */

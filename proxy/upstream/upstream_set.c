@@ -149,16 +149,29 @@ static int look_up(const struct upstream_set *s, struct slice host, struct upstr
     return 0;
 }
 
+/* A host in a query may come in any case; a segment of a name is lower case by its grammar. What is too long
+ * becomes empty, which is no upstream. */
+static struct slice lower_case(struct slice host, char out[NAMES_UPSTREAM_MAX + 1])
+{
+    struct slice lower = {out, host.len <= NAMES_UPSTREAM_MAX ? host.len : 0};
+    for (size_t i = 0; i < lower.len; ++i)
+        out[i] = (char)(host.p[i] >= 'A' && host.p[i] <= 'Z' ? host.p[i] + ('a' - 'A') : host.p[i]);
+    return lower;
+}
+
+int upstream_set_get(const struct upstream_set *s, struct slice host, struct upstream **ret, struct err *err)
+{
+    char lower[NAMES_UPSTREAM_MAX + 1];
+    return look_up(s, lower_case(host, lower), ret, err);
+}
+
 int upstream_resolve(struct upstream_set *s, struct slice name, struct slice ns, struct upstream_name *ret,
                      struct err *err)
 {
     struct slice repository = name, first = {NULL, 0};
     char lower[NAMES_UPSTREAM_MAX + 1];
     if (ns.p) {
-        /* A host in a query may come in any case; a segment of a name is lower case by its grammar. */
-        first = (struct slice){lower, ns.len < sizeof lower ? ns.len : 0};
-        for (size_t i = 0; i < first.len; ++i)
-            lower[i] = (char)(ns.p[i] >= 'A' && ns.p[i] <= 'Z' ? ns.p[i] + ('a' - 'A') : ns.p[i]);
+        first = lower_case(ns, lower);
     } else {
         struct slice rest = name, segment = slice_cut(&rest, '/');
         if (find(s, segment) || names_is_host(segment)) {
