@@ -138,7 +138,7 @@ static void on_variant(void *arg, const struct state_variant *v, const struct er
 {
     struct referrers *x = arg;
     (void)err;
-    if (x->r && v) {
+    if (x->r && v && digest_eq(&v->target, &x->digest)) {
         send_empty(x);
     } else if (x->r) {
         ++x->refs;
@@ -173,6 +173,8 @@ void referrers_handle(struct registry *g, struct request *r, struct target *t, s
     x->artifact_type = type.p && type.len ? mem_dup(type.p, type.len) : NULL;
     (void)snprintf(x->what, sizeof x->what, "referrers of %.200s@%s", t->repo->canonical, digest.s);
     request_on_dispose(r, on_request_over, x);
-    g->env->state->ops->variant_by_target(g->env->state, request_loop(r), t->repo->canonical, &digest,
-                                          on_variant, x);
+    /* Only what was announced to these credentials: to others it is a digest like any other. */
+    struct state_repo repo = repo_state(t->repo);
+    g->env->state->ops->variant_by_ref(g->env->state, request_loop(r), &repo, t->repo->canonical, &digest,
+                                       on_variant, x);
 }
