@@ -290,7 +290,7 @@ void options_help(FILE *to)
     (void)fprintf(
         to, "usage: rac-fuse MOUNTPOINT [options]\n\n"
             "Shows S3 as files: MOUNTPOINT/<bucket>/<key>. Stays in the foreground; SIGTERM completes the "
-            "uploads,\nunmounts and ends: 0 if everything is stored.\n\n");
+            "uploads,\nunmounts and ends.\n\n");
     for (size_t i = 0; i < TABLE_LEN; ++i) {
         const struct option *x = &table[i];
         (void)fprintf(to, "  --%s%s%s\n      %s", x->flag, x->value ? " " : "", x->value ? x->value : "",
@@ -304,4 +304,14 @@ void options_help(FILE *to)
     (void)fprintf(to, "\nS3, by the environment (and ~/.aws/config):\n");
     for (const struct s3_option *x = s3_options; x->names; ++x)
         (void)fprintf(to, "  %s\n      %s\n", x->names, x->help);
+    (void)fprintf(
+        to, "\nCredentials, the first that there are:\n"
+            "  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN\n"
+            "  AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME\n"
+            "  ~/.aws/credentials and ~/.aws/config: AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, "
+            "AWS_CONFIG_FILE\n"
+            "  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, AWS_CONTAINER_CREDENTIALS_FULL_URI\n"
+            "  the role of an EC2 instance, unless AWS_EC2_METADATA_DISABLED=true\n\n"
+            "Exit code: 0 if everything is stored or its program was told; 1 if not, or if there was no "
+            "mount.\n");
 }

@@ -100,7 +100,7 @@ def test_what_is_wrong_in_the_environment_is_said(scratch, name, value):
 def test_help_names_every_option_and_variable(scratch):
     text = scratch.run(proxy.binary("rac-fuse"), "--help").stdout
     for word in ("--posix", "RAC_MEMORY", "RAC_S3_BUCKETS,NXF_FUSION_BUCKETS", "RAC_CACHE_DIR", "RAC_FLUSH_TIMEOUT",
-                 "RAC_METADATA_TTL", "RAC_LOG_LEVEL", "AWS_ENDPOINT_URL_S3"):
+                 "RAC_METADATA_TTL", "RAC_LOG_LEVEL", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
         assert word in text
 
 
