@@ -5,7 +5,9 @@
  * the path; the target's reference is the handler's. */
 #include "proxy/registry/target.h"
 
-void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference);
+/* asked: what the client wrote, for the records: the reference, or the tag that stands for it. */
+void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference,
+                      struct slice asked);
 void blobs_handle(struct registry *g, struct request *r, struct target *t, struct slice digest);
 void tag_list_handle(struct registry *g, struct request *r, struct target *t, struct slice name);
 void referrers_handle(struct registry *g, struct request *r, struct target *t, struct slice name,

@@ -28,6 +28,7 @@ struct pull {
     struct registry *g;
     struct target *t;
     struct reference ref;
+    struct slice asked; /* the request's */
     bool stale, linked;
     struct document *doc;
 };
@@ -38,12 +39,12 @@ static void drop_document(void *arg)
 }
 
 /* Takes over doc. */
-static void send_document(struct registry *g, struct request *r, struct target *t,
-                          const struct reference *ref, struct document *doc, bool stale)
+static void send_document(struct registry *g, struct request *r, struct target *t, struct slice asked,
+                          struct document *doc, bool stale)
 {
     bool not_modified = reply_not_modified(r, doc->etag);
     request_on_dispose(r, drop_document, doc);
-    report_manifest(g, r, t, ref, doc, not_modified);
+    report_manifest(g, r, t, asked, doc, not_modified);
     reply_common_headers(r);
     response_header_ref(r, "Content-Type", slice_of(doc->media_type));
     response_header_ref(r, "Docker-Content-Digest", slice_of(doc->digest.s));
@@ -82,7 +83,7 @@ static void pull_fail(struct pull *p, const struct err *err)
 static void pull_send(struct pull *p, struct document *doc)
 {
     if (p->r)
-        send_document(p->g, p->r, p->t, &p->ref, doc, p->stale);
+        send_document(p->g, p->r, p->t, p->asked, doc, p->stale);
     else
         document_unref(doc);
 }
@@ -287,7 +288,8 @@ static struct document *warm(struct registry *g, struct loop *loop, struct targe
     return NULL;
 }
 
-void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference)
+void manifests_handle(struct registry *g, struct request *r, struct target *t, struct slice reference,
+                      struct slice asked)
 {
     struct reference ref;
     struct err err;
@@ -300,7 +302,7 @@ void manifests_handle(struct registry *g, struct request *r, struct target *t, s
     struct loop *loop = request_loop(r);
     struct document *doc = warm(g, loop, t, &ref, &stale);
     if (doc) {
-        send_document(g, r, t, &ref, doc, stale);
+        send_document(g, r, t, asked, doc, stale);
         target_unref(t);
         return;
     }
@@ -312,7 +314,7 @@ void manifests_handle(struct registry *g, struct request *r, struct target *t, s
         return;
     }
     struct pull *p = mem_new(struct pull);
-    *p = (struct pull){.refs = 1, .r = r, .loop = loop, .g = g, .t = t, .ref = ref};
+    *p = (struct pull){.refs = 1, .r = r, .loop = loop, .g = g, .t = t, .ref = ref, .asked = asked};
     request_on_dispose(r, on_request_over, p);
     if (known > 0) {
         p->stale = a.stale;

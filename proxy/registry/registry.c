@@ -46,7 +46,7 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
     }
     switch (route->kind) {
     case ROUTE_MANIFEST:
-        manifests_handle(g, r, t, route->reference);
+        manifests_handle(g, r, t, route->reference, route->reference);
         break;
     case ROUTE_BLOB:
         blobs_handle(g, r, t, route->reference);

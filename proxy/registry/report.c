@@ -196,7 +196,7 @@ static struct reported *reported_new(struct registry *g, struct loop *loop, stru
 
 /* ---- reports ---- */
 
-void report_manifest(struct registry *g, struct request *r, struct target *t, const struct reference *ref,
+void report_manifest(struct registry *g, struct request *r, struct target *t, struct slice asked,
                      const struct document *doc, bool not_modified)
 {
     if (!g->records)
@@ -224,8 +224,8 @@ void report_manifest(struct registry *g, struct request *r, struct target *t, co
                               .agent = request_header(r, "user-agent"),
                               .host = request_host(r),
                               .request_id = request_id(r)};
-    records_manifest(g->records, loop_index(loop), &who, d->served,
-                     slice_of(ref->is_digest ? ref->digest.s : ref->tag), ref->is_digest,
+    records_manifest(g->records, loop_index(loop), &who, d->served, asked,
+                     memchr(asked.p, ':', asked.len) != NULL,
                      request_method(r) == HTTP_HEAD ? RECORDS_HEAD
                      : not_modified                 ? RECORDS_NOT_MODIFIED
                                                     : RECORDS_GET);

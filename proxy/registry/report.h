@@ -3,11 +3,10 @@
 #define RAC_REGISTRY_REPORT_H
 /* Tells the records what is served, and finds out what they need to know of it: once for each manifest, name
  * and worker, beside the answer. For registry*.c only. */
-#include "layers/reference.h"
 #include "proxy/registry/target.h"
 
-/* Just before a manifest is sent (or a 304 in its place). */
-void report_manifest(struct registry *g, struct request *r, struct target *t, const struct reference *ref,
+/* Just before a manifest is sent (or a 304 in its place). asked: tag or digest, as the client wrote it. */
+void report_manifest(struct registry *g, struct request *r, struct target *t, struct slice asked,
                      const struct document *doc, bool not_modified);
 
 /* A GET of a blob that will be answered; its end is reported by itself. NULL: nothing is recorded. */

@@ -115,6 +115,7 @@ void target_unref(struct target *t)
     if (!t || --t->refs)
         return;
     reported_free(t->reported);
+    target_unref(t->plain);
     injection_unref(t->injection);
     repo_unref(t->repo);
     registry_config_unref(t->config);

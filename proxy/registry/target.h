@@ -16,6 +16,7 @@ struct target {
     struct tags_policy tags;
     struct reported *reported; /* report.h: what was served under this name */
     unsigned reported_count;
+    struct target *plain; /* wt.c: the same without the injection, made when first needed; else NULL */
 };
 
 struct target *target_ref(struct target *t);

@@ -82,12 +82,13 @@ static struct target *plain_target(struct target *t)
 {
     if (!t->injection)
         return t;
-    struct target *plain = mem_new(struct target);
-    *plain = *t;
-    plain->refs = 1;
-    plain->injection = NULL;
-    (void)registry_config_ref(plain->config);
-    (void)repo_ref(plain->repo);
+    if (!t->plain) {
+        struct target *plain = mem_new(struct target);
+        *plain = (struct target){
+            .refs = 1, .config = registry_config_ref(t->config), .repo = repo_ref(t->repo), .tags = t->tags};
+        t->plain = plain;
+    }
+    struct target *plain = target_ref(t->plain);
     target_unref(t);
     return plain;
 }
@@ -106,7 +107,7 @@ static void send_tags(struct request *r, const struct grant *token, struct slice
 }
 
 static void send_manifest(struct registry *g, struct request *r, struct target *t, struct grant *token,
-                          const struct digest *digest)
+                          const struct digest *digest, struct slice asked)
 {
     static struct metric *_Atomic pulls;
     if (!pulls)
@@ -115,7 +116,7 @@ static void send_manifest(struct registry *g, struct request *r, struct target *
         tokens_count_pull(g->tokens, token);
         metric_inc(pulls);
     }
-    manifests_handle(g, r, t, slice_of(request_strdup(r, slice_of(digest->s))));
+    manifests_handle(g, r, t, slice_of(request_strdup(r, slice_of(digest->s))), asked);
 }
 
 /* The digest belongs to the image. Takes over t. */
@@ -123,7 +124,7 @@ static void send_digest(struct registry *g, struct request *r, struct target *t,
                         const struct route *route, const struct digest *digest)
 {
     if (route->kind == ROUTE_MANIFEST)
-        send_manifest(g, r, t, token, digest);
+        send_manifest(g, r, t, token, digest, route->reference);
     else if (route->kind == ROUTE_BLOB)
         blobs_handle(g, r, t, route->reference);
     else
@@ -185,7 +186,7 @@ static void by_tag(struct registry *g, struct request *r, struct target *t, stru
 {
     struct err err;
     if (token->tag && strcmp(token->tag, ref->tag) == 0) {
-        send_manifest(g, r, t, token, &token->target);
+        send_manifest(g, r, t, token, &token->target, slice_of(request_strdup(r, slice_of(ref->tag))));
         return;
     }
     (void)err_set(&err, ERR_MANIFEST_UNKNOWN, "container token %s… is for %s%c%s only", token->shown,

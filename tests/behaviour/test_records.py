@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rig import images, wire
+from rig import images, token_api, wire
 
 NAME = "lib/app"
 WINDOW = ["--pulls-check-window", "1s", "--access-anonymous", "pull,read-records"]
@@ -148,3 +148,19 @@ def test_a_node_that_has_it_already_is_complete_without_a_blob(rec, up):
     pull(rec, NAME, "1", image)
     rec.manifest(NAME, "1")
     assert wait_for(lambda: [r["complete"] for r in records(rec)] == [True, True, False]), records(rec)
+
+
+def test_a_pull_through_a_container_token_names_it_and_the_tag(make, up, layer):
+    """With a rule beside it, which is not for tokens."""
+    up.tag(NAME, "1", images.tiny())
+    p = make({"up.test": up.url}, ["--pulls-check-window", "1s", "--access-anonymous", "pull,request,read-records"],
+             inject=layer.path)
+    t = token_api.token(p, "up.test/lib/app:1", {"layers": [token_api.data_layer(layer)]})
+    for _ in range(3):
+        t.manifest()
+    t.manifest(method="HEAD")
+    found = records(p, 4)
+    assert {(r["repository"], r["reference"], r["servedDigest"]) for r in found} == {(NAME, "1", t.target)}
+    assert sorted(r["kind"] for r in found) == ["check", "pull", "pull", "pull"]
+    assert {r["subject"] for r in found} == {r["node"] for r in found}
+    assert found[0]["subject"].startswith("token:") and t.text not in json.dumps(found)
