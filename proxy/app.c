@@ -12,6 +12,7 @@
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "proxy/app_impl.h"
+#include "proxy/app_privileges.h"
 #include "proxy/cache/disk.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_head.h"
@@ -289,7 +290,7 @@ static void make_rooms(struct app *app)
     app->api.validations = rate_new(o->validate_rate);
 }
 
-static int start_server(struct app *app, struct err *err)
+static int make_server(struct app *app, struct err *err)
 {
     const struct options *o = app->options;
     cleanup_free struct http_listen *listen = mem_alloc(o->listen_count * sizeof *listen);
@@ -312,18 +313,35 @@ static int start_server(struct app *app, struct err *err)
     config.limits.head_timeout_ms = (uint32_t)o->idle_timeout_ms;
     config.limits.slow_reader_timeout_ms = (uint32_t)o->slow_reader_timeout_ms;
     app->server = http_server_new(&config, err);
-    if (!app->server || app_records_open(app, err) < 0)
+    return app->server ? 0 : -1;
+}
+
+/* What a reload reads again is read again here, so that one that could not be read at night is told of now.
+ */
+static int drop_privileges(struct app *app, struct err *err)
+{
+    const struct options *o = app->options;
+    struct options *again;
+    if (privileges_drop(o->user, o->data_dir, err) < 0)
         return -1;
-    return http_server_start(app->server, err);
+    if (!o->user)
+        return 0;
+    if (options_read(app->argc, app->argv, app->env_vars, &again, err) < 0)
+        return err_wrap(err, "as user '%s'", o->user);
+    options_free(again);
+    return 0;
 }
 
 static int start(struct app *app, struct err *err)
 {
-    if (open_stores(app, err) < 0 ||
+    /* Listening first: root may be needed for it, and for nothing behind it. */
+    if (make_server(app, err) < 0 || drop_privileges(app, err) < 0 || open_stores(app, err) < 0 ||
         app_config_new(app->options, app->state->scope_key, &app->config, err) < 0)
         return -1;
     make_rooms(app);
-    return start_server(app, err);
+    if (app_records_open(app, err) < 0)
+        return -1;
+    return http_server_start(app->server, err);
 }
 
 static void say_ready(struct app *app)
@@ -397,6 +415,7 @@ int app_run(struct options *options, int argc, char *const *argv, char *const *e
     sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before the first thread: all of them inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
+    privileges_fix();
     (void)umask(027); /* images may be private, and the state knows who may read what */
     log_start(2, options->log_level, options->log_format);
     for (char **w = options->warnings; *w; ++w)

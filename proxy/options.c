@@ -40,7 +40,7 @@ void options_free(struct options *o)
         free(o->warnings[i]);
     char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,     o->data_dir,
                              o->inject_all,  o->default_upstream, o->public_host, o->tls_client_ca,
-                             o->layer_hosts, o->layer_ca};
+                             o->layer_hosts, o->layer_ca,         o->user};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     free(o->listen);
@@ -82,7 +82,7 @@ static int set_default_data(struct options *o, char *const *env, struct err *err
     const char *state = option_env(env, "XDG_STATE_HOME"), *home = option_env(env, "HOME");
     if (o->data_dir)
         return 0;
-    if (geteuid() == 0)
+    if (geteuid() == 0 || o->user) /* the same before root has become that user and after */
         o->data_dir = mem_strdup("/var/lib/rac-proxy");
     else if (state && *state == '/') /* XDG base directories: a relative path is to be ignored */
         o->data_dir = mem_printf("%s/rac-proxy", state);

@@ -130,6 +130,7 @@ struct options {
     uint64_t pulls_size_bytes;
 
     /* operating */
+    char *user; /* whom root becomes; NULL: nobody else */
     enum log_level log_level;
     enum log_format log_format;
     bool access_log;

@@ -66,6 +66,9 @@ static void describe(const struct option_def *def, struct buf *out)
     case OPTION_NAME:
         (void)buf_add_str(out, "name of an upstream");
         return;
+    case OPTION_USER:
+        (void)buf_add_str(out, "name, UID or UID:GID");
+        return;
     case OPTION_AUTHORITY:
         (void)buf_add_str(out, "host, or host:port");
         return;

@@ -167,7 +167,8 @@ const struct option_def option_table[] = {
      .name = "data",
      .type = OPTION_FOLDER,
      MEMBER(data_dir),
-     .initial_text = "/var/lib/rac-proxy as root, else $XDG_STATE_HOME/rac-proxy or ~/.local/state/rac-proxy",
+     .initial_text = "/var/lib/rac-proxy as root and with user, else $XDG_STATE_HOME/rac-proxy or "
+                     "~/.local/state/rac-proxy",
      .help = "Folder of everything that is kept: blobs, partial downloads, state. Made if it is not there."},
     {.group = "Store",
      .name = "cache.size",
@@ -443,6 +444,13 @@ const struct option_def option_table[] = {
      .help = "Most that records may take on disk. The oldest go first."},
 
     {.group = "Operating",
+     .name = "user",
+     .type = OPTION_USER,
+     MEMBER(user),
+     .initial_text = "whoever starts it",
+     .help = "Started as root, it becomes this user once it listens, for good. What it reads again at SIGHUP "
+             "must be readable for that user."},
+    {.group = "Operating",
      .name = "log.level",
      .type = OPTION_ENUM,
      MEMBER(log_level),
@@ -617,6 +625,8 @@ const char *option_meta(const struct option_def *def)
         return "DIR";
     case OPTION_ENUM:
         return "WORD";
+    case OPTION_USER:
+        return "USER";
     case OPTION_BOOL:
     case OPTION_NAME:
     case OPTION_AUTHORITY:

@@ -23,8 +23,9 @@ enum option_type {
     OPTION_FOLDER,          /* char *: a folder that need not exist */
     OPTION_ENUM,            /* one of `choices`; the index goes to an enum, or to a bool */
     OPTION_NAME,            /* char *: an upstream's name */
-    OPTION_AUTHORITY,       /* char *: host, or host:port */
-    OPTION_HOSTS,           /* char *: hosts without ports, lower case, commas between them */
+    OPTION_USER,      /* char *: a user's name, UID or UID:GID; whether there is such a one shows later */
+    OPTION_AUTHORITY, /* char *: host, or host:port */
+    OPTION_HOSTS,     /* char *: hosts without ports, lower case, commas between them */
     /* structured: a list in the file, words with commas between them in the environment, a flag given several
        times */
     OPTION_LISTEN,    /* listen, listen_count */

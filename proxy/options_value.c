@@ -216,6 +216,13 @@ int option_set(struct options *o, const struct option_def *def, const char *text
     }
     case OPTION_ROLES:
         return option_parse_roles(slice_of(text), member(o, def->offset), where, err);
+    case OPTION_USER:
+        if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:") !=
+            strlen(text))
+            return err_set(err, ERR_INVALID, "%s: '%s' is not a user: a name, UID or UID:GID is expected",
+                           where, text);
+        set_string(o, def, mem_strdup(text));
+        return 0;
     case OPTION_AUTHORITY: {
         char *text_copy;
         if (option_parse_authority(text, &text_copy, where, err) < 0)
@@ -259,6 +266,7 @@ void option_show(const struct options *o, const struct option_def *def, struct b
         return;
     case OPTION_FILE:
     case OPTION_FOLDER:
+    case OPTION_USER:
     case OPTION_AUTHORITY:
     case OPTION_HOSTS:
     case OPTION_NAME: {
@@ -312,6 +320,7 @@ void option_copy(struct options *to, const struct options *from, const struct op
         return;
     case OPTION_FILE:
     case OPTION_FOLDER:
+    case OPTION_USER:
     case OPTION_AUTHORITY:
     case OPTION_HOSTS:
     case OPTION_NAME: {

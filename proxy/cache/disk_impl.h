@@ -10,6 +10,7 @@
  * so there is one such pass at a time, and a pass over a million files never takes a thread of jobs away from
  * the readers.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -22,6 +23,13 @@
 #define DISK_TOUCH_S           600
 #define DISK_PARTIAL_KEEP_S    (24 * 3600)
 #define DISK_QUARANTINE_KEEP_S (7 * 24 * 3600)
+/* For clients too, so it names no file: 503, since it is over as soon as others have finished. */
+#define DISK_OUT_OF_DESCRIPTORS "the proxy has too many files open: try again"
+
+static inline bool disk_is_out_of_descriptors(int errno_value)
+{
+    return errno_value == EMFILE || errno_value == ENFILE;
+}
 
 struct disk_pin {
     UT_hash_handle hh;

@@ -114,11 +114,15 @@ static void run_open(struct disk_op *op)
     p->digest = op->digest;
     p->impl = d;
     p->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-    if (p->fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+    if (p->fd < 0 && disk_is_out_of_descriptors(errno)) {
         disk_table_trim(d->table, 32);
         p->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
     }
-    int rc = p->fd < 0 ? err_set_errno(&op->err, ERR_IO, errno, "%s: cannot open", path) : 0;
+    int rc = 0;
+    if (p->fd < 0 && disk_is_out_of_descriptors(errno))
+        rc = err_set(&op->err, ERR_OVERLOADED, DISK_OUT_OF_DESCRIPTORS);
+    else if (p->fd < 0)
+        rc = err_set_errno(&op->err, ERR_IO, errno, "%s: cannot open", path);
     if (rc == 0) {
         p->hash = hasher_new(digest_algorithm(&p->digest));
         rc = hash_file(p, path, &op->err);

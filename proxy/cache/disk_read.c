@@ -64,7 +64,7 @@ static bool is_empty_digest(const struct digest *d)
 static int open_file(struct disk *d, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+    if (fd < 0 && disk_is_out_of_descriptors(errno)) {
         disk_table_trim(d->table, 32);
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     }
@@ -83,6 +83,8 @@ int disk_open_blob(struct disk *d, const struct digest *digest, struct blob **re
         disk_quarantine_now(d, digest, "cannot be opened: input/output error");
         return 0;
     }
+    if (fd < 0 && disk_is_out_of_descriptors(errno))
+        return err_set(err, ERR_OVERLOADED, DISK_OUT_OF_DESCRIPTORS);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, errno, "%s: cannot open", path);
     if (fstat(fd, &st) < 0)
