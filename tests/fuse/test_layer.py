@@ -24,8 +24,8 @@ MISSING = [package for name, package in NEEDS.items()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {' '.join(MISSING)}")
 
 
-def build(scratch, top, out):
-    return scratch.run(os.path.join(top, "fuse-layer", "build"), out, timeout=600,
+def build(scratch, top, out, *architectures):
+    return scratch.run(os.path.join(top, "fuse-layer", "build"), out, *architectures, timeout=600,
                        env={"RAC_LAYER": proxy.binary("rac-layer")})
 
 
@@ -151,6 +151,50 @@ def test_elsewhere_the_same_bytes(scratch, made):
         os.umask(old)
     for name in ("layer.json", *(f"layer-linux-{p}.tar.gz" for p in PLATFORMS)):
         assert images.read(os.path.join(out, name)) == images.read(os.path.join(made, name)), name
+
+
+def test_what_is_up_to_date_is_not_made_again(scratch):
+    out = scratch.folder("layer")
+
+    def files():
+        return {name: os.stat(os.path.join(out, name)).st_ino for name in os.listdir(out)}
+    build(scratch, TOP, out)
+    first = files()
+    assert build(scratch, TOP, out).stdout == "" and files() == first
+    os.unlink(os.path.join(out, "layer-linux-amd64.tar.gz"))
+    build(scratch, TOP, out)
+    assert files().keys() == first.keys()
+
+
+def test_one_architecture_leaves_nothing_of_the_other(scratch, made):
+    out = scratch.folder("layer")
+    build(scratch, TOP, out)
+    build(scratch, TOP, out, "arm64")
+    assert sorted(os.listdir(out)) == [".made-of", "layer-linux-arm64.tar.gz", "layer.json"]
+    assert [x["platform"] for x in read_json(os.path.join(out, "layer.json"))["layers"]] == ["linux/arm64"]
+    assert images.read(os.path.join(out, "layer-linux-arm64.tar.gz")) == images.read(
+        os.path.join(made, "layer-linux-arm64.tar.gz"))
+    done = scratch.run(os.path.join(TOP, "fuse-layer", "build"), out, "s390x", check=False,
+                       env={"RAC_LAYER": proxy.binary("rac-layer")})
+    assert done.returncode == 1 and "no such architecture" in done.stderr
+
+
+def test_a_mirror_that_does_not_answer_leaves_the_sysroot_as_it_was(scratch):
+    """Also one of another version: what is linked with it is old, but there."""
+    programs = scratch.folder("programs")
+    with open(os.path.join(programs, "apt-get"), "w", encoding="ascii") as f:
+        f.write("#!/bin/sh\necho E: no route >&2\nexit 100\n")
+    os.chmod(os.path.join(programs, "apt-get"), 0o755)
+    where = os.path.join(scratch.folder("where"), "sysroot")
+    sysroot = [os.path.join(TOP, "fuse-layer", "sysroot"), "arm64", where]
+    unreachable = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    done = scratch.run(*sysroot, env=unreachable, check=False)
+    assert done.returncode != 0 and "no route" in done.stderr and os.listdir(os.path.dirname(where)) == []
+    os.mkdir(where)
+    with open(os.path.join(where, "packages"), "w", encoding="ascii") as f:
+        f.write("libc6-dev amd64 of another time\n")
+    done = scratch.run(*sysroot, env=unreachable, check=False)
+    assert done.returncode != 0 and os.listdir(os.path.dirname(where)) == ["sysroot"] and os.listdir(where) == ["packages"]
 
 
 # rac-layer merge
