@@ -48,7 +48,7 @@ class Fault:
     stall_after: int = None     # … silent for `stall` seconds
     stall: float = 60
     rate: int = None            # bytes a second
-    shift_range: int = 0        # Content-Range is off by that many bytes
+    shift_range: int = 0        # the answer is of a range that many bytes further on, and says so
     short_by: int = 0           # Content-Range and body end that many bytes early
     etag: str = None            # says this one
     ignore_range: bool = False
@@ -448,8 +448,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if first > last:
             raise Refused(416, "InvalidRange", {"Content-Range": f"bytes */{len(o.body)}"})
         last -= fault.short_by
-        headers["Content-Range"] = f"bytes {first + fault.shift_range}-{last + fault.shift_range}/{len(o.body)}"
-        return 206, headers, o.body[first:last + 1]
+        length = last + 1 - first
+        first += fault.shift_range
+        headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{len(o.body)}"
+        return 206, headers, o.body[first:first + length].ljust(length, b"?")
 
     def _multipart(self, data):
         q, uploads = self.query, self.s3.uploads
