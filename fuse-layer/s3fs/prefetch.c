@@ -11,7 +11,8 @@
 #include "fuse-layer/s3fs/listing.h"
 
 /* Opens in the order of the listing before any of this begins. */
-#define RUN_MIN 2
+#define RUN_MIN        2
+#define CANCEL_LOOK_NS 500000000 /* whoever waits looks at its cancel as often */
 
 enum file_state { FILE_LOADING, FILE_READY, FILE_FAILED };
 
@@ -41,7 +42,11 @@ struct prefetch *prefetch_new(struct driver *d)
     struct prefetch *p = mem_new(struct prefetch);
     p->d = d;
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->loaded, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->loaded, &attr);
+    pthread_condattr_destroy(&attr);
     return p;
 }
 
@@ -167,8 +172,23 @@ void prefetch_note_open(struct prefetch *p, struct inode *inode)
     inodes_unlock(&p->d->inodes);
 }
 
-bool prefetch_take(struct prefetch *p, struct inode *inode, char **ret_data, size_t *ret_len,
-                   struct s3_object *ret_info, uint64_t *ret_us)
+/* With our lock. Its request ends some time; who waits may not want to until then. */
+static void wait_loaded(struct prefetch *p, const struct file *f, struct cancel *cancel)
+{
+    while (f->state == FILE_LOADING && !cancel_fired(cancel)) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += CANCEL_LOOK_NS;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            ++until.tv_sec;
+        }
+        (void)pthread_cond_timedwait(&p->loaded, &p->lock, &until);
+    }
+}
+
+bool prefetch_take(struct prefetch *p, struct inode *inode, struct cancel *cancel, char **ret_data,
+                   size_t *ret_len, struct s3_object *ret_info, uint64_t *ret_us)
 {
     char id[INODE_NAME_MAX + 32];
     inodes_lock(&p->d->inodes);
@@ -187,8 +207,7 @@ bool prefetch_take(struct prefetch *p, struct inode *inode, char **ret_data, siz
     HASH_FIND_STR(p->files, id, f);
     if (f) {
         ++f->waiting;
-        while (f->state == FILE_LOADING)
-            pthread_cond_wait(&p->loaded, &p->lock);
+        wait_loaded(p, f, cancel);
         --f->waiting;
         found = f->state == FILE_READY && f->data && f->started_us > changed_us && !outdated(p, f);
         if (found) {
@@ -198,7 +217,7 @@ bool prefetch_take(struct prefetch *p, struct inode *inode, char **ret_data, siz
             *ret_us = f->started_us;
             f->data = NULL;
         }
-        if (!f->waiting)
+        if (!f->waiting && f->state != FILE_LOADING)
             drop(p, f);
     }
     pthread_mutex_unlock(&p->lock);

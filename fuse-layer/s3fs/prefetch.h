@@ -25,7 +25,7 @@ void prefetch_free(struct prefetch *p); /* after the pool has ended; NULL is fin
 /* A file is being opened: fetches what comes next, if it looks like that. */
 void prefetch_note_open(struct prefetch *p, struct inode *inode);
 /* The contents of a file, if they are here or on their way: then true, *ret_data is a block of the memory of
- * *ret_len bytes, the caller's, and the whole object as it was at *ret_us. */
-bool prefetch_take(struct prefetch *p, struct inode *inode, char **ret_data, size_t *ret_len,
-                   struct s3_object *ret_info, uint64_t *ret_us);
+ * *ret_len bytes, the caller's, and the whole object as it was at *ret_us. False when cancelled, too. */
+bool prefetch_take(struct prefetch *p, struct inode *inode, struct cancel *cancel, char **ret_data,
+                   size_t *ret_len, struct s3_object *ret_info, uint64_t *ret_us);
 #endif

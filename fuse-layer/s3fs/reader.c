@@ -399,12 +399,13 @@ void reader_view_drop(struct reader *r, struct reader_view *view)
 }
 
 /* All of a small object that is here already. */
-static bool prefetched_head(struct reader *r, struct s3_object *ret_info, uint64_t *ret_us)
+static bool prefetched_head(struct reader *r, struct cancel *cancel, struct s3_object *ret_info,
+                            uint64_t *ret_us)
 {
     char *data;
     size_t len;
     prefetch_note_open(r->d->prefetch, r->inode);
-    if (!prefetch_take(r->d->prefetch, r->inode, &data, &len, ret_info, ret_us))
+    if (!prefetch_take(r->d->prefetch, r->inode, cancel, &data, &len, ret_info, ret_us))
         return false;
     struct reader_chunk *c = mem_new(struct reader_chunk);
     c->reader = r;
@@ -419,7 +420,7 @@ static bool prefetched_head(struct reader *r, struct s3_object *ret_info, uint64
 static int open_head(struct reader *r, const struct inode_path *path, uint64_t size, struct cancel *cancel,
                      struct s3_object *ret_info, uint64_t *ret_us, struct err *err)
 {
-    if (prefetched_head(r, ret_info, ret_us))
+    if (prefetched_head(r, cancel, ret_info, ret_us))
         return 0;
     /* One byte more than none: what was empty may have become something. */
     size_t want = (size_t)(size > READER_SMALL ? READER_HEAD : size ? size : 1), got = 0;

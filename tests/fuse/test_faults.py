@@ -3,6 +3,7 @@
 import errno
 import http.server
 import json
+import mmap
 import os
 import re
 import signal
@@ -92,6 +93,23 @@ def test_bytes_fetched_in_order(folder, s3):
     etag = '"' + s3.objects["data"]["f"].etag + '"'
     assert [seen.headers.get("if-match") for seen in gets] == [None] + [etag] * (len(gets) - 1)
     assert len(asked(s3)) <= 14
+
+
+def test_bytes_fetched_in_order_but_late(folder, s3):
+    """The kernel's requests come by several threads, and some much later than those behind them: nothing is fetched twice
+    for that, and the window stays."""
+    content, step = data(24 * MIB), 128 << 10
+    s3.put("f", content)
+    s3.seen.clear()
+    order = list(range(24 * MIB // step))
+    for i in range(9, len(order) - 8, 13):
+        order.insert(i + 6, order.pop(i))
+    fd = os.open(f"{folder}/f", os.O_RDONLY | os.O_DIRECT)
+    buffer = mmap.mmap(-1, step)
+    for i in order:
+        assert os.preadv(fd, [buffer], i * step) == step and buffer[:] == content[i * step:(i + 1) * step]
+    os.close(fd)
+    assert fetched(s3) <= 24 * MIB + (256 << 10)
 
 
 def test_bytes_fetched_at_random(folder, s3):
