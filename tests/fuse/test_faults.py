@@ -396,6 +396,7 @@ def test_the_spill_is_bounded(start, s3):
         for i in range(40):
             os.pwrite(fd, b"x" * MIB, i * 8 * MIB + MIB)
     assert e.value.errno == errno.ENOSPC
+    mount.daemon.wait_log(lambda log: "write refused" in log)  # it is written by a thread of its own
     lines = [line for line in mount.log().splitlines() if "write refused" in line]
     assert len(lines) == 1 and "bucket=data key=f" in lines[0] and "RAC_CACHE_SIZE" in lines[0]
     refused_or_not(os.close, fd)
