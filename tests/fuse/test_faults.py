@@ -185,6 +185,11 @@ def test_what_cannot_be_read_is_an_error_and_no_wrong_byte(start, s3, fault):
     os.close(fd)
 
 
+def logged(mount, text):
+    """Lines of the log with that text; it is written by a thread of its own, a moment later."""
+    return wait_for(lambda: [line for line in mount.log().splitlines() if text in line], 5, text)
+
+
 ERRORS = [(403, "AccessDenied", errno.EACCES), (403, "InvalidAccessKeyId", errno.EACCES), (404, "NoSuchKey", errno.ENOENT),
           (503, "SlowDown", errno.EBUSY), (429, "TooManyRequests", errno.EBUSY), (400, "InvalidRequest", errno.EINVAL),
           (403, "QuotaExceeded", errno.EREMOTEIO), (507, "InsufficientStorage", errno.EREMOTEIO),
@@ -202,7 +207,7 @@ def test_errors_have_numbers(start, s3, status, code, expected):
         refused(expected, write, f"{folder}/g", b"x")
         wait_for(lambda: not os.path.exists(f"{folder}/g"), 5, "the name is gone")
         for method, key in (("GET", "f"), ("PUT", "g")):
-            lines = [line for line in mount.log().splitlines() if f"method={method}" in line]
+            lines = logged(mount, f"method={method}")
             assert len(lines) == 1, mount.log()
             for field in ("bucket=data", f"key={key}", f"status={status}", f"code={code}", "request_id=REQ"):
                 assert field in lines[0]
@@ -369,7 +374,7 @@ def test_credentials_that_stay_expired(start, s3, shop):
     refused(errno.EACCES, os.close, new)
     os.close(fd)
     assert body(s3, "new") is None
-    assert "code=ExpiredToken" in mount.log()
+    assert logged(mount, "code=ExpiredToken")
     s3.known_tokens = None
     s3.uploads.clear()  # which nobody had the right to abort
 
@@ -396,8 +401,7 @@ def test_the_spill_is_bounded(start, s3):
         for i in range(40):
             os.pwrite(fd, b"x" * MIB, i * 8 * MIB + MIB)
     assert e.value.errno == errno.ENOSPC
-    mount.daemon.wait_log(lambda log: "write refused" in log)  # it is written by a thread of its own
-    lines = [line for line in mount.log().splitlines() if "write refused" in line]
+    lines = logged(mount, "write refused")
     assert len(lines) == 1 and "bucket=data key=f" in lines[0] and "RAC_CACHE_SIZE" in lines[0]
     refused_or_not(os.close, fd)
     assert s3.uploads == {}
