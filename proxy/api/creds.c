@@ -49,7 +49,7 @@ static struct slice host_of(const char *registry)
 
 static int read_wish(const json_t *doc, struct wish *ret, struct err *err)
 {
-    const char *registry;
+    const char *registry = NULL;
     const json_t *inner = json_is_object(doc) ? json_object_get(doc, "request") : NULL;
     if (inner && !json_is_null(inner))
         doc = inner;
@@ -196,7 +196,7 @@ static int validate(struct api *api, struct request *r, struct err *err)
 {
     struct access_origin origin;
     struct slice body = request_body(r);
-    struct wish w;
+    struct wish w = {0};
     access_origin(api->access, r, &origin);
     unsigned wait_s = rate_take(api->validations, &origin.ip);
     if (wait_s) {
