@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* rac-proxy: reads the options and hands over. */
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "proxy/app.h"
 #include "proxy/app_impl.h"
 #include "proxy/app_secrets.h"
 #include "proxy/cache/disk.h"
+#include "proxy/state/sqlite.h"
 
 static int complain(const struct err *err, int code)
 {
@@ -38,6 +40,16 @@ static int scrub(const struct options *o)
     return s.damaged ? 1 : 0;
 }
 
+static int backup(const struct options *o)
+{
+    struct err err;
+    (void)umask(027); /* the state knows who may read what */
+    if (sqlite_state_backup(o->data_dir, o->action_file, &err) < 0)
+        return complain(&err, 1);
+    (void)printf("%s: the state of %s\n", o->action_file, o->data_dir);
+    return 0;
+}
+
 /* What only shows when the injections are loaded: digests that are wrong. */
 static int check(const struct options *o)
 {
@@ -64,6 +76,8 @@ int main(int argc, char **argv)
         code = check(o);
     else if (o->action == OPTIONS_SCRUB)
         code = scrub(o);
+    else if (o->action == OPTIONS_BACKUP)
+        code = backup(o);
     else if (o->action == OPTIONS_HASH)
         code = app_hash_password(&err) < 0 ? complain(&err, 1) : 0;
     else if (o->action == OPTIONS_KEY)

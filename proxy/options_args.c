@@ -95,6 +95,10 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
                            arg.action->flag);
         else
             o->action = (__typeof__(o->action))arg.action->action;
+        if (arg.value) {
+            free(o->action_file);
+            o->action_file = mem_strdup(arg.value);
+        }
     }
     return 0;
 }

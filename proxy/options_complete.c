@@ -37,10 +37,12 @@ static void print_pattern(FILE *out, enum kind kind, const char *commands)
         (void)fprintf(out, "%s%s", before, option_flag(&option_table[i], word));
         before = " | ";
     }
-    /* --config is the one action with a value. */
+    /* Actions with a value take a file. */
     for (size_t i = 0; kind == KIND_FILE && i < option_action_count; ++i) {
         if (option_actions[i].meta) {
-            (void)fprintf(out, "%s%s | -%c", before, option_actions[i].flag, option_actions[i].letter);
+            (void)fprintf(out, "%s%s", before, option_actions[i].flag);
+            if (option_actions[i].letter)
+                (void)fprintf(out, " | -%c", option_actions[i].letter);
             before = " | ";
         }
     }

@@ -489,6 +489,8 @@ const struct option_action option_actions[] = {
      "Say whether all options are valid, and what they are; serve nothing."},
     {"--scrub", 0, OPTIONS_SCRUB, NULL,
      "Read all stored blobs again, check their digests, move wrong ones away."},
+    {"--backup", 0, OPTIONS_BACKUP, "FILE",
+     "Copy the state (tokens, links, tags; not the blobs) to a new file, also while a rac-proxy uses it."},
     {"--hash-password", 0, OPTIONS_HASH, NULL,
      "Read a password, from the terminal or standard input, and print its hash for 'accounts'."},
     {"--make-key", 0, OPTIONS_KEY, NULL, "Print a new API key, and its digest for 'accounts'."},

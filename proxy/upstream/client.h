@@ -55,8 +55,8 @@ struct fetch_params {
     const char *path;          /* "/v2/library/busybox/manifests/latest", encoded, with query */
     const char
         *repository; /* "library/busybox": the token's scope is repository:<it>:pull; NULL = no scope */
-    /* … or an absolute https URL (an injected layer), public addresses only unless private_addresses: then its
-     * own host may be private, other hosts that it redirects to may not. */
+    /* … or an absolute https URL (an injected layer), public addresses only unless private_addresses: then
+     * its own host may be private, other hosts that it redirects to may not. */
     const char *url;
     bool private_addresses;
     const char *ca_file;

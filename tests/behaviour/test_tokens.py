@@ -469,3 +469,31 @@ def test_what_is_counted(tx, foo):
     assert metrics['rac_tokens_total{event="made"}'] == 1 and metrics['rac_tokens_total{event="refused"}'] == 1
     assert metrics["rac_token_pulls_total"] == 1
     assert metrics['rac_requests_total{route="container-token",status="200"}'] == 1
+
+
+# A backup
+
+def test_a_backup_while_it_runs_holds_what_was_answered(tx, up, foo, scratch, make):
+    config = {"layers": [data_layer(foo)]}
+    tokens = [token(tx, IMAGE, config) for _ in range(5)]
+    there = scratch.folder("backup")
+    copy = os.path.join(there, "state.db")
+    done = proxy.run_once(scratch, "--data", tx.data, "--backup", copy)
+    assert done.returncode == 0 and copy in done.stdout, done
+    later = token(tx, IMAGE, config)
+    again = proxy.run_once(scratch, "--data", tx.data, "--backup", copy)
+    assert again.returncode == 1 and "is there already" in again.stderr
+    assert os.stat(copy).st_mode & 0o007 == 0 and os.listdir(there) == ["state.db"]
+    p = make({"up.test": up.url}, data=there)
+    for t in tokens:
+        got = p.manifest(t.name, "1")
+        assert (got.status, got.digest) == (200, t.target)
+    assert p.manifest(later.name, "1").status == 404
+
+
+@pytest.mark.parametrize("args,words", [
+    (["--backup"], "--backup needs a value"), (["--data", "/nonexistent", "--backup", "/nonexistent/x"], "/nonexistent/state.db"),
+    (["--backup", "x", "--scrub"], "another option says")])
+def test_a_backup_that_cannot_be(scratch, args, words):
+    done = proxy.run_once(scratch, *args)
+    assert done.returncode in (1, 2) and words in done.stderr, done
