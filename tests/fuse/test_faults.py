@@ -224,7 +224,8 @@ def test_a_server_that_is_gone_and_one_that_is_silent(start, s3):
     refused(errno.EIO, write, f"{folder}/g", b"x")
 
 
-@pytest.mark.parametrize("fault", [Fault(status=500), Fault(refuse=True), Fault(status=503, code="SlowDown")], ids=short)
+@pytest.mark.parametrize("fault", [Fault(status=500), Fault(refuse=True), Fault(status=503, code="SlowDown"),
+                                   Fault(lose=True)], ids=short)
 @pytest.mark.parametrize("what", ["PUT /data/f[?]*", "POST /data/f[?]uploads*", "POST /data/f[?]uploadId*"])
 def test_an_upload_goes_through_a_fault(folder, s3, what, fault):
     content = data(30 * MIB)
