@@ -303,6 +303,8 @@ static int make_server(struct app *app, struct err *err)
                                  .tls_certificate = o->tls_certificate,
                                  .tls_key = o->tls_key,
                                  .http2 = o->tls_http2,
+                                 .tls_client_ca = o->tls_client_ca,
+                                 .tls_client_required = o->tls_client_required,
                                  .worker_begin = worker_begin,
                                  .worker_end = worker_end,
                                  .on_request = on_request,

@@ -119,7 +119,7 @@ struct worker {
 struct http_server {
     struct http_config config; /* listen and the two file names are ours */
     char **addresses;          /* "127.0.0.1:9090", with the real port */
-    char *certificate, *key;
+    char *certificate, *key, *client_ca;
     int *fds; /* listening sockets, [worker][address]; -1 once h2o owns it */
     h2o_globalconf_t h2o;
     struct worker *workers;
@@ -268,7 +268,7 @@ int listen_open(const char *address, const struct http_limits *limits, int *fds,
 char *listen_format(const struct sockaddr *sa, char *out, size_t cap);
 
 /* tls.c */
-SSL_CTX *tls_load(const char *certificate, const char *key, bool http2, struct err *err);
+SSL_CTX *tls_load(const struct http_server *s, struct err *err); /* its files, as they are now */
 
 /* worker.c */
 void *worker_run(void *worker);

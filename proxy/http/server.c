@@ -53,6 +53,8 @@ static int check_config(const struct http_config *c, struct err *err)
         return err_set(err, ERR_INVALID, "no address to listen on");
     if (!c->tls_certificate != !c->tls_key)
         return err_set(err, ERR_INVALID, "TLS needs both a certificate and a key");
+    if (c->tls_client_ca && !c->tls_certificate)
+        return err_set(err, ERR_INVALID, "certificates of clients need TLS");
     if (c->limits.max_connections == 0 || c->limits.max_header_bytes == 0 || c->limits.head_timeout_ms == 0)
         return err_set(err, ERR_INVALID,
                        "the limits of connections, header bytes and head time must not be 0");
@@ -63,7 +65,7 @@ static int set_up(struct http_server *s, struct err *err)
 {
     const struct http_config *c = &s->config;
     if (s->certificate) {
-        s->ssl_ctx = tls_load(s->certificate, s->key, c->http2, err);
+        s->ssl_ctx = tls_load(s, err);
         if (!s->ssl_ctx)
             return -1;
     }
@@ -84,7 +86,8 @@ struct http_server *http_server_new(const struct http_config *config, struct err
     s->worker_count = config->workers ? config->workers : cores_allowed();
     s->certificate = config->tls_certificate ? mem_strdup(config->tls_certificate) : NULL;
     s->key = config->tls_key ? mem_strdup(config->tls_key) : NULL;
-    s->config.tls_certificate = s->config.tls_key = NULL;
+    s->client_ca = config->tls_client_ca ? mem_strdup(config->tls_client_ca) : NULL;
+    s->config.tls_certificate = s->config.tls_key = s->config.tls_client_ca = NULL;
     s->addresses = mem_zalloc(config->listen_count * sizeof *s->addresses);
     size_t fd_count = (size_t)s->worker_count * config->listen_count;
     s->fds = mem_alloc(fd_count * sizeof *s->fds);
@@ -159,7 +162,7 @@ int http_server_reload_tls(struct http_server *s, struct err *err)
 {
     if (!s->certificate)
         return err_set(err, ERR_INVALID, "this server does not speak TLS");
-    SSL_CTX *ctx = tls_load(s->certificate, s->key, s->config.http2, err);
+    SSL_CTX *ctx = tls_load(s, err);
     if (!ctx)
         return -1;
     pthread_mutex_lock(&s->lock);
@@ -225,6 +228,7 @@ void http_server_free(struct http_server *s)
     free(s->fds);
     free(s->certificate);
     free(s->key);
+    free(s->client_ca);
     free(s->workers);
     free(s);
 }

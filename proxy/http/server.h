@@ -40,6 +40,9 @@ struct http_config {
     struct http_limits limits;
     const char *tls_certificate, *tls_key; /* PEM files; both or none; then every listener speaks TLS */
     bool http2;                            /* only with TLS, by ALPN */
+    const char
+        *tls_client_ca; /* PEM file of authorities: clients are asked for a certificate; NULL: they are not */
+    bool tls_client_required; /* who has none is turned away */
 
     /* On the worker's thread, before its first request and after its last: where per-worker things are made
      * and freed. */
@@ -61,7 +64,8 @@ unsigned http_server_workers(const struct http_server *s);
 struct loop *http_server_loop(const struct http_server *s, unsigned worker);
 /* "127.0.0.1:9090" of listener i, with the real port. Owned by the server. */
 const char *http_server_address(const struct http_server *s, unsigned i);
-/* Reads certificate and key again, for new connections. On an error the old ones stay. Any thread. */
+/* Reads certificate, key and authorities of clients again, for new connections. On an error the old ones
+ * stay. Any thread. */
 int http_server_reload_tls(struct http_server *s, struct err *err);
 /* No new connections; waits until every request is answered, grace_ms at most; then cuts off what is left,
  * runs worker_end on each worker and joins them. Returns the number of requests cut off. */

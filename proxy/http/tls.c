@@ -3,6 +3,7 @@
 #include <openssl/pem.h>
 #include <string.h>
 
+#include "common/mem.h"
 #include "proxy/http/http_impl.h"
 
 static const h2o_iovec_t http1_only[] = {{(char *)"http/1.1", 8}, {NULL, 0}};
@@ -44,7 +45,64 @@ static int load_files(SSL_CTX *ctx, const char *certificate, const char *key, st
     return 0;
 }
 
-SSL_CTX *tls_load(const char *certificate, const char *key, bool http2, struct err *err)
+/* ---- certificates of clients ---- */
+
+#define NAME_MAX_BYTES 253
+
+/* The one common name of a certificate, malloc'd; NULL if it has none, several, or one that could not stand
+ * in a log as it is. */
+static char *common_name(const X509 *certificate)
+{
+    const X509_NAME *subject = X509_get_subject_name(certificate);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+        return NULL;
+    unsigned char *text = NULL;
+    int len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    char *name = NULL;
+    bool plain = len > 0 && len <= NAME_MAX_BYTES;
+    for (int i = 0; plain && i < len; ++i)
+        plain = text[i] >= 0x20 && text[i] != 0x7f;
+    if (plain)
+        name = mem_strndup((const char *)text, (size_t)len);
+    OPENSSL_free(text);
+    return name;
+}
+
+/* h2o keeps its SSL to itself; what it reads and writes through is a BIO whose data is the socket, and that
+ * has been ours since it was accepted. */
+static void on_handshake(const SSL *ssl, int where, int value)
+{
+    (void)value;
+    if (!(where & SSL_CB_HANDSHAKE_DONE))
+        return;
+    const X509 *certificate = SSL_get0_peer_certificate(ssl);
+    if (!certificate || SSL_get_verify_result(ssl) != X509_V_OK)
+        return;
+    h2o_socket_t *sock = BIO_get_data(SSL_get_rbio(ssl));
+    struct conn *c = sock->on_close.data;
+    assert(c->magic == CONN_MAGIC && c->sock == sock);
+    free(c->client_name);
+    c->client_name = common_name(certificate);
+}
+
+static int ask_clients(SSL_CTX *ctx, const char *ca, bool required, struct err *err)
+{
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    if (!names)
+        return tls_error(err, "authorities of client certificates:", ca);
+    SSL_CTX_set_client_CA_list(ctx, names);
+    if (SSL_CTX_load_verify_file(ctx, ca) != 1)
+        return tls_error(err, "authorities of client certificates:", ca);
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    SSL_CTX_set_info_callback(ctx, on_handshake);
+    /* A resumed session would carry on with a certificate that nobody looked at again. */
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_num_tickets(ctx, 0);
+    return 0;
+}
+
+SSL_CTX *tls_load(const struct http_server *s, struct err *err)
 {
     ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -59,10 +117,11 @@ SSL_CTX *tls_load(const char *certificate, const char *key, bool http2, struct e
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     /* Tickets need no memory here; a cache of sessions would. */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-    if (load_files(ctx, certificate, key, err) < 0) {
+    if (load_files(ctx, s->certificate, s->key, err) < 0 ||
+        (s->client_ca && ask_clients(ctx, s->client_ca, s->config.tls_client_required, err) < 0)) {
         SSL_CTX_free(ctx);
         return NULL;
     }
-    h2o_ssl_register_alpn_protocols(ctx, http2 ? http2_too : http1_only);
+    h2o_ssl_register_alpn_protocols(ctx, s->config.http2 ? http2_too : http1_only);
     return ctx;
 }

@@ -17,15 +17,15 @@ class Authority:
     def _path(self, name):
         return os.path.join(self.folder, name)
 
-    def issue(self, name, expired=False):
+    def issue(self, name, expired=False, subject="/CN=localhost"):
         """Returns (certificate file, key file)."""
         key, request, certificate = (self._path(f"{name}.{end}") for end in ("key", "csr", "pem"))
         self.scratch.run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
-                         "-subj", "/CN=localhost")
+                         "-utf8", "-subj", subject)
         settings = self._path(f"{name}.cnf")
         with open(settings, "w", encoding="utf-8") as f:
             f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%s\nrand_serial=yes\ndefault_md=sha256\n"
-                    "policy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\n"
+                    "policy=p\nx509_extensions=x\n[p]\ncommonName=optional\norganizationName=optional\n[x]\n"
                     "subjectAltName=DNS:localhost,IP:127.0.0.1\n" % (self._path(f"{name}.db"), self.folder))
         with open(self._path(f"{name}.db"), "w", encoding="utf-8"):
             pass
@@ -40,5 +40,9 @@ class Authority:
         context.load_cert_chain(*self.issue(name, expired))
         return context
 
-    def client(self):
-        return ssl.create_default_context(cafile=self.certificate)
+    def client(self, certificate=None):
+        """certificate: (certificate file, key file) to show, if the server asks."""
+        context = ssl.create_default_context(cafile=self.certificate)
+        if certificate:
+            context.load_cert_chain(*certificate)
+        return context
