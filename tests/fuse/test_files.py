@@ -19,7 +19,8 @@ PART = 8 * MIB
 
 
 def data(size, seed=1):
-    return random.Random(seed).randbytes(size)
+    rng = random.Random(seed)
+    return b"".join(rng.randbytes(min(64 * MIB, size - at)) for at in range(0, size, 64 * MIB))
 
 
 def write(path, content, step=MIB):
