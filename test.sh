@@ -15,7 +15,7 @@ exec </dev/null
 export PYTHONDONTWRITEBYTECODE=1
 
 # Why each is needed: docs/decisions/0001-dependencies.md
-packages=(libcmocka-dev clang clang-format groff-base shellcheck openssl zstd python3 python3-pytest python3-yaml docker.io
+packages=(libcmocka-dev clang clang-format groff-base shellcheck openssl zstd python3 python3-pytest python3-yaml python3-jsonschema docker.io
     containerd runc podman skopeo umoci docker-registry busybox-static debootstrap
     radosgw ceph-mon ceph-osd ceph-common qemu-user git rsync sqlite3 curl procps)
 stages=(lint unit fuzz behaviour clients s3 fuse)

@@ -9,6 +9,7 @@
 #include "proxy/access/access.h"
 #include "proxy/api/container.h"
 #include "proxy/api/events.h"
+#include "proxy/api/openapi.h"
 #include "proxy/api/pulls.h"
 #include "proxy/api/creds.h"
 #include "proxy/api/ready.h"
@@ -107,6 +108,7 @@ static const struct route {
     {"/readyz", GET, 0, "readyz", ready_handle},
     {"/metrics", GET, 0, "metrics", metrics},
     {"/service-info", GET, 0, "service-info", service_info},
+    {"/openapi.yaml", GET, 0, "openapi", openapi_handle},
     {"/validate-creds", POST, ACCESS_REQUEST, "validate-creds", creds_validate},
     {"/v1alpha2/validate-creds", POST, ACCESS_REQUEST, "validate-creds", creds_validate},
     {"/container-token", POST, ACCESS_REQUEST, "container-token", container_create},
