@@ -66,13 +66,18 @@ static int make_data_dir(const char *dir, const struct identity *to, struct err 
     return 0;
 }
 
-static void drop_capabilities(void)
+static int drop_capabilities(struct err *err)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = {{0}};
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    long rc = syscall(SYS_capset, &header, none);
-    assert(rc == 0); /* one may always have less */
+    if (syscall(SYS_capset, &header, caps) == 0)
+        return 0;
+    int saved = errno;
+    /* Where the call itself is forbidden (our systemd unit does it), there may be nothing to give up. */
+    if (syscall(SYS_capget, &header, caps) == 0 && !caps[0].permitted && !caps[1].permitted)
+        return 0;
+    return err_set_errno(err, ERR_DENIED, saved, "cannot give up the capabilities of this process");
 }
 
 void privileges_fix(void)
@@ -83,26 +88,23 @@ void privileges_fix(void)
 int privileges_drop(const char *user, const char *data_dir, struct err *err)
 {
     struct identity to = {0};
-    if (!user) {
-        if (geteuid() != 0)
-            drop_capabilities();
-        return 0;
-    }
+    if (!user)
+        return geteuid() != 0 ? drop_capabilities(err) : 0;
     if (find_identity(user, &to, err) < 0)
         return -1;
     if (geteuid() != 0) {
         if (geteuid() != to.uid)
             return err_set(err, ERR_DENIED, "user '%s': only root can become another user; this is user %u",
                            user, (unsigned)geteuid());
-        drop_capabilities();
-        return 0;
+        return drop_capabilities(err);
     }
     if (make_data_dir(data_dir, &to, err) < 0)
         return -1;
     if ((to.is_known ? initgroups(user, to.gid) : setgroups(0, NULL)) < 0 ||
         setresgid(to.gid, to.gid, to.gid) < 0 || setresuid(to.uid, to.uid, to.uid) < 0)
         return err_set_errno(err, ERR_DENIED, errno, "user '%s': cannot become that user", user);
-    drop_capabilities();
+    if (drop_capabilities(err) < 0)
+        return -1;
     int back = setuid(0);
     assert(back < 0);
     return 0;

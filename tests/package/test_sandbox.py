@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import signal
 
 import pytest
 from conftest import needs
@@ -79,8 +80,13 @@ def test_the_proxy_works_in_it(scratch, box, data, unpacked, up, layer):
         for digest in (image.layers[0], layer.gzip_digest, manifest["config"]["digest"], image.layers[0]):
             assert p.blob("lib/app", digest).digest == digest
         assert p.get("/v2/lib/app/tags/list").json["tags"] == ["1"]
+        inside = sandbox.innermost(daemon.pid)
+        os.kill(inside, signal.SIGHUP)
+        daemon.wait_log(lambda text: 'msg="configuration reloaded"' in text)
+        os.kill(inside, signal.SIGTERM)
+        code = daemon.process.wait(60)
     finally:
-        code = daemon.stop()
+        daemon.stop()
     log = daemon.log()
     assert code == 0 and "msg=drained" in log, log[-2000:]
     assert not re.search(r"not permitted|level=error|Read-only file system|not supported", log), log[-3000:]

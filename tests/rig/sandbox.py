@@ -27,6 +27,16 @@ KNOWN = ELSEWHERE | IMPLIED | RUNNING | {"SystemCallFilter", "RestrictAddressFam
                                          "RestrictSUIDSGID"}
 
 
+def innermost(pid):
+    """What bubblewrap runs, some processes below the one that was started."""
+    while True:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            below = f.read().split()
+        if not below:
+            return int(pid)
+        pid = below[0]
+
+
 def service(path):
     """The [Service] section: {name: [value, ...]}."""
     found, inside = {}, False
