@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds everything with and without sanitizers, and runs all tests.
 #
-#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients|s3|fuse] [-k EXPR]
+#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients|s3|fuse|package] [-k EXPR]
 #
 #   --long   also what takes minutes: fuzzers for 60 s each, a Debian image made by debootstrap, files of GiB in S3
 #   --only   one stage (may be given several times)
@@ -17,8 +17,8 @@ export PYTHONDONTWRITEBYTECODE=1
 # Why each is needed: docs/decisions/0001-dependencies.md
 packages=(libcmocka-dev clang clang-format groff-base shellcheck openssl zstd python3 python3-pytest python3-yaml python3-jsonschema docker.io
     containerd runc podman skopeo umoci docker-registry busybox-static debootstrap
-    radosgw ceph-mon ceph-osd ceph-common qemu-user git rsync sqlite3 curl procps)
-stages=(lint unit fuzz behaviour clients s3 fuse)
+    radosgw ceph-mon ceph-osd ceph-common qemu-user lintian bubblewrap python3-seccomp systemd git rsync sqlite3 curl procps)
+stages=(lint unit fuzz behaviour clients s3 fuse package)
 long=() selected=() expression=() as_root=()
 
 usage() {
@@ -45,7 +45,7 @@ while [[ $# -gt 0 ]]; do
 done
 if [[ ${#selected[@]} -eq 0 ]]; then
     selected=("${stages[@]}")
-    [[ ${#expression[@]} -eq 0 ]] || selected=(behaviour clients s3 fuse)
+    [[ ${#expression[@]} -eq 0 ]] || selected=(behaviour clients s3 fuse package)
 fi
 wanted() { [[ " ${selected[*]} " == *" $1 "* ]]; }
 
@@ -95,7 +95,7 @@ install_packages() {
 
 build() {
     local begin=$SECONDS
-    if wanted clients || wanted fuse; then
+    if wanted clients || wanted fuse || wanted package; then
         # What runs in images is tested for both architectures, whatever else this machine would settle for.
         RAC_ARCHITECTURES="amd64 arm64" ./run.sh --build-only || return 1
         if ! cmake --build build --target rac-init rac-fuse >"$results/build.log" 2>&1; then
@@ -191,6 +191,10 @@ pytests() {
     fi
     if wanted s3; then
         start_pytest s3 build-asan/bin tests/s3
+    fi
+    # Not beside those that build: it builds too.
+    if wanted package; then
+        start_pytest package build/bin tests/package
     fi
     wait_pytests $begin
 }
