@@ -277,6 +277,26 @@ static int identify_key(struct access *a, struct request *r, const struct table 
     return wrong(err);
 }
 
+static int identify_anonymous(struct request *r, const struct table *t, const struct caller **ret)
+{
+    /* By roles, so that who sends no credentials costs no memory. */
+    static const struct caller anonymous[16] = {
+        {NULL, 0, NULL},  {NULL, 1, NULL},  {NULL, 2, NULL},  {NULL, 3, NULL},
+        {NULL, 4, NULL},  {NULL, 5, NULL},  {NULL, 6, NULL},  {NULL, 7, NULL},
+        {NULL, 8, NULL},  {NULL, 9, NULL},  {NULL, 10, NULL}, {NULL, 11, NULL},
+        {NULL, 12, NULL}, {NULL, 13, NULL}, {NULL, 14, NULL}, {NULL, 15, NULL},
+    };
+    const char *cn = request_client_name(r);
+    const struct access_account *account = cn ? table_by_certificate(t, cn) : NULL;
+    if (account) {
+        count("certificate");
+        *ret = caller_of_account(r, account);
+    } else {
+        *ret = &anonymous[table_anonymous(t) & 15];
+    }
+    return 1;
+}
+
 static int identify_header(struct access *a, struct request *r, struct table *t, struct slice header,
                            const struct caller **ret, access_fn *fn, void *arg, struct err *err)
 {
@@ -287,6 +307,8 @@ static int identify_header(struct access *a, struct request *r, struct table *t,
         count("malformed");
         rc = err_set(err, ERR_UNAUTHORIZED,
                      "the Authorization header is neither Basic nor Bearer as they are written");
+    } else if (c.kind == CREDENTIALS_NONE) {
+        rc = identify_anonymous(r, t, ret);
     } else if (c.kind == CREDENTIALS_BEARER || key_is_one(c.secret)) {
         rc = identify_key(a, r, t, &c, ret, err);
     } else {
@@ -299,26 +321,10 @@ static int identify_header(struct access *a, struct request *r, struct table *t,
 int access_identify(struct access *a, struct request *r, const struct caller **ret, access_fn *fn, void *arg,
                     struct err *err)
 {
-    /* By roles, so that who sends no credentials costs no memory. */
-    static const struct caller anonymous[16] = {
-        {NULL, 0, NULL},  {NULL, 1, NULL},  {NULL, 2, NULL},  {NULL, 3, NULL},
-        {NULL, 4, NULL},  {NULL, 5, NULL},  {NULL, 6, NULL},  {NULL, 7, NULL},
-        {NULL, 8, NULL},  {NULL, 9, NULL},  {NULL, 10, NULL}, {NULL, 11, NULL},
-        {NULL, 12, NULL}, {NULL, 13, NULL}, {NULL, 14, NULL}, {NULL, 15, NULL},
-    };
     struct table *t = table_in_force(a);
     struct slice header = request_header(r, "authorization");
-    const char *cn = request_client_name(r);
-    const struct access_account *account = !header.p && cn ? table_by_certificate(t, cn) : NULL;
-    int rc = 1;
-    if (header.p && table_has_accounts(t)) {
-        rc = identify_header(a, r, t, header, ret, fn, arg, err);
-    } else if (account) {
-        count("certificate");
-        *ret = caller_of_account(r, account);
-    } else {
-        *ret = &anonymous[table_anonymous(t) & 15];
-    }
+    int rc = header.p && table_has_accounts(t) ? identify_header(a, r, t, header, ret, fn, arg, err)
+                                               : identify_anonymous(r, t, ret);
     table_unref(t);
     return rc;
 }

@@ -67,6 +67,8 @@ struct credentials credentials_parse(struct slice header, char *room)
         return c;
     struct slice secret = {room, (size_t)len};
     struct slice name = slice_cut(&secret, ':');
+    if (secret.p && secret.len == 0 && name.len == 0)
+        c.kind = CREDENTIALS_NONE;
     if (!secret.p || name.len == 0)
         return c;
     c = (struct credentials){CREDENTIALS_BASIC, name, secret};

@@ -9,7 +9,8 @@
 #define CREDENTIALS_MAX ((size_t)4096) /* bytes of a header that is looked at */
 
 enum credentials_kind {
-    CREDENTIALS_BAD, /* neither of the two, or malformed */
+    CREDENTIALS_BAD,  /* neither of the two, or malformed */
+    CREDENTIALS_NONE, /* Basic without name and password: what skopeo and podman send if nobody logged in */
     CREDENTIALS_BASIC,
     CREDENTIALS_BEARER,
 };

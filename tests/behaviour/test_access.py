@@ -126,6 +126,14 @@ def test_wrong_credentials_never_pass(guarded, what):
             assert b"alice" not in reply.body and PASSWORD.encode() not in reply.body
 
 
+def test_empty_credentials_are_none(guarded):
+    """What skopeo and podman send if nobody logged in."""
+    nobody = {"Authorization": "Basic " + base64.b64encode(b":").decode()}
+    assert challenged(get(guarded(), nobody))
+    assert get(guarded(anonymous=["pull"]), nobody).status == 200
+    assert challenged(get(guarded(anonymous=["pull"]), {"Authorization": [nobody["Authorization"]] * 2}))
+
+
 def test_what_is_wrong_is_not_said(guarded):
     """A wrong name and a wrong password are one answer."""
     p = guarded()
