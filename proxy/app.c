@@ -64,15 +64,18 @@ static void worker_end(struct loop *loop, void *arg)
     struct app_worker *w = loop_data(loop);
     struct app *app = arg;
     uint64_t end = clock_mono_ms() + QUIESCE_MS;
-    if (loop_index(loop) == 0)
+    if (loop_index(loop) == 0) {
         tokens_stop(app->tokens);
+        app_records_stop(app);
+    }
     upstream_client_stop(w->client);
     struct metric *fills = metric_get("rac_fills_in_flight", "");
     unsigned quiet = 0;
     while (quiet < 3 && clock_mono_ms() < end) {
         loop_run_once(loop, 10);
         bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || app->state->writes_waiting ||
-                    access_is_busy(app->access);
+                    access_is_busy(app->access) ||
+                    (app->records && jobs_unfinished(records_jobs(app->records)));
         quiet = busy ? 0 : quiet + 1;
     }
     upstream_client_free(w->client);
@@ -382,7 +385,7 @@ static void serve(struct app *app, const sigset_t *signals)
 static void end(struct app *app)
 {
     fills_free(app->fills);
-    records_free(app->records);
+    app_records_free(app);
     jobs_free(app->jobs); /* runs what is queued: the stores must still be there */
     if (app->store)
         app->store->ops->close(app->store);
@@ -426,6 +429,7 @@ int app_run(struct options *options, int argc, char *const *argv, char *const *e
     if (ok) {
         say_ready(&app);
         post_warm_up(&app);
+        app_records_start(&app);
         serve(&app, &signals);
     } else {
         log_error("cannot start", F_ERR(&err));

@@ -35,6 +35,8 @@ struct app {
     struct tokens *tokens;
     struct api_containers containers;
     struct records *records; /* NULL: nothing is recorded */
+    struct webhook **webhooks;
+    size_t webhook_count;
     struct registry registry;
     struct api api;
     struct http_server *server;
@@ -66,6 +68,11 @@ void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_records.c: the records, unless they are off; a store that cannot be opened is said, and does not keep
  * anybody from pulling. -1 only if it was made by a newer version. After the server was made. */
 int app_records_open(struct app *app, struct err *err);
+/* Webhooks, which are on the first worker: after the server was started; on that worker, before its client
+ * ends; after the records ended. */
+void app_records_start(struct app *app);
+void app_records_stop(struct app *app);
+void app_records_free(struct app *app);
 void app_records_drain(struct app *app); /* streams that have no end of their own end now */
 /* app_metrics.c: gauges and counters that are kept elsewhere. */
 void app_metrics_refresh(void *app);

@@ -11,6 +11,7 @@
 #include "proxy/options_account.h"
 #include "proxy/options_args.h"
 #include "proxy/options_check.h"
+#include "proxy/options_endpoint.h"
 #include "proxy/options_file.h"
 #include "proxy/options_upstream.h"
 
@@ -36,6 +37,8 @@ void options_free(struct options *o)
         options_account_clear(&o->accounts[i]);
     for (size_t i = 0; i < o->location_count; ++i)
         free(o->locations[i].name);
+    for (size_t i = 0; i < o->endpoint_count; ++i)
+        options_endpoint_clear(&o->endpoints[i]);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
     char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,     o->data_dir,
@@ -48,6 +51,7 @@ void options_free(struct options *o)
     free(o->rules);
     free(o->accounts);
     free(o->locations);
+    free(o->endpoints);
     free(o->trusted_proxies);
     free(o->warnings);
     free(o->origins);

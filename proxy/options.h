@@ -44,6 +44,17 @@ struct options_upstream {
     struct option_origin origin;
 };
 
+/* Where pull records are sent. */
+struct options_endpoint {
+    char *name, *url; /* url well-formed, http or https */
+    char **headers;   /* "Name: value", wiped when freed; NULL-terminated, or NULL */
+    char *ca;         /* PEM file; NULL: the system's */
+    uint64_t timeout_ms, backoff_ms;
+    uint32_t threshold;
+    char **ignore_media_types, **ignore_actions; /* NULL-terminated, or NULL */
+    struct option_origin origin;
+};
+
 struct options_rule {
     char *match;     /* glob over the canonical name: "quay.io/nextflow/" and a star */
     char *injection; /* path of an injection file, NULL = none */
@@ -128,6 +139,8 @@ struct options {
     bool pulls_record;
     uint64_t pulls_check_window_ms, pulls_keep_ms, pulls_keep_sums_ms;
     uint64_t pulls_size_bytes;
+    struct options_endpoint *endpoints; /* no name twice */
+    size_t endpoint_count;
 
     /* operating */
     char *user; /* whom root becomes; NULL: nobody else */

@@ -86,6 +86,7 @@ static void describe(const struct option_def *def, struct buf *out)
         return;
     case OPTION_ACCOUNTS:
     case OPTION_LOCATIONS:
+    case OPTION_ENDPOINTS:
         (void)buf_add_str(out, "list, see below");
         return;
     case OPTION_ROLES:
@@ -189,6 +190,8 @@ void options_print_doc(FILE *out)
     print_members(out, option_account_upstream_members);
     (void)fputs("\n## An entry of `locations`\n", out);
     print_members(out, option_location_members);
+    (void)fputs("\n## An entry of `notifications.endpoints`\n", out);
+    print_members(out, option_endpoint_members);
     (void)fputs("\n## Other flags\n| flag | |\n|---|---|\n", out);
     for (size_t i = 0; i < option_action_count; ++i) {
         const struct option_action *a = &option_actions[i];
@@ -332,6 +335,12 @@ void options_print_man(FILE *out)
     }
     (void)fputs(".SS Members of an entry of locations\n", out);
     for (const struct option_member *m = option_location_members; m->name; ++m) {
+        roff_option(out, m->name, 0, m->meta);
+        roff(out, m->help);
+        (void)fputc('\n', out);
+    }
+    (void)fputs(".SS Members of an entry of notifications.endpoints\n", out);
+    for (const struct option_member *m = option_endpoint_members; m->name; ++m) {
         roff_option(out, m->name, 0, m->meta);
         roff(out, m->help);
         (void)fputc('\n', out);

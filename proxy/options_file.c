@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/nearest.h"
 #include "proxy/options_account.h"
+#include "proxy/options_endpoint.h"
 #include "proxy/options_network.h"
 #include "proxy/options_upstream.h"
 #include "proxy/options_yaml.h"
@@ -197,6 +198,17 @@ static int read_locations(struct walk *w, const struct yaml_node *node, const ch
     return 0;
 }
 
+static int read_endpoints(struct walk *w, const struct yaml_node *node, const char *where, struct err *err)
+{
+    if (node->kind != YAML_LIST)
+        return err_set(err, ERR_INVALID, "%s: expected a list of {name: ..., url: ...}, found %s", where,
+                       yaml_tree_kind(node));
+    for (const struct yaml_node *entry = node->children; entry; entry = entry->next)
+        if (option_read_endpoint(w->o, entry, origin_of(entry), w->base_dir, w->mode, err) < 0)
+            return -1;
+    return 0;
+}
+
 static int read_networks(struct walk *w, const struct yaml_node *node, const char *where, struct err *err)
 {
     struct option_origin origin = origin_of(node);
@@ -239,6 +251,9 @@ static int read_option(struct walk *w, const struct option_def *def, const struc
         break;
     case OPTION_LOCATIONS:
         rc = read_locations(w, node, where, err);
+        break;
+    case OPTION_ENDPOINTS:
+        rc = read_endpoints(w, node, where, err);
         break;
     case OPTION_NETWORKS:
         rc = read_networks(w, node, where, err);

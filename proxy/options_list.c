@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include "proxy/options_account.h"
 #include "proxy/options_address.h"
+#include "proxy/options_endpoint.h"
 #include "proxy/options_network.h"
 
 #define LIST_MAX 4096 /* entries; each is looked at by its neighbours when it is added */
@@ -138,6 +139,8 @@ static int add_word(struct options *o, const struct option_def *def, struct slic
         return option_add_account_word(o, word, origin, where, err);
     case OPTION_LOCATIONS:
         return option_add_location_word(o, word, origin, where, err);
+    case OPTION_ENDPOINTS:
+        return option_add_endpoint_word(o, word, origin, where, err);
     case OPTION_NETWORKS:
         return option_add_proxy(o, word, origin, where, err);
     default:

@@ -158,6 +158,14 @@ static void print_list(FILE *out, const struct options *o, const struct option_d
     for (size_t i = 0; def->type == OPTION_ACCOUNTS && i < o->account_count; ++i)
         print_account(out, o, &o->accounts[i], def);
     print_networks(out, o, def);
+    for (size_t i = 0; def->type == OPTION_ENDPOINTS && i < o->endpoint_count; ++i) {
+        const struct options_endpoint *e = &o->endpoints[i];
+        buf_reset(&name);
+        buf_reset(&value);
+        (void)buf_printf(&name, "endpoint %s", e->name);
+        (void)buf_printf(&value, "%s%s", e->url, e->headers ? ", headers set" : "");
+        print_value(out, o, buf_str(&name), buf_str(&value), &e->origin, def);
+    }
     for (size_t i = 0; def->type == OPTION_INJECT && i < o->rule_count; ++i) {
         const struct options_rule *r = &o->rules[i];
         buf_reset(&name);

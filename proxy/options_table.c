@@ -443,6 +443,18 @@ const struct option_def option_table[] = {
      .max = 8192 * TIB,
      .help = "Most that records may take on disk. The oldest go first."},
 
+    {.group = "Pull records",
+     .name = "notifications.endpoints",
+     .type = OPTION_ENDPOINTS,
+     .offset = offsetof(struct options, endpoints),
+     .size = sizeof(void *),
+     .initial_text = "none",
+     .flag_word = "notify",
+     .meta = "NAME=URL",
+     .help =
+         "Where each record is sent as it is written, in the envelope of the distribution project, at least "
+         "once and in order. May be given several times. Headers stand in the file."},
+
     {.group = "Operating",
      .name = "user",
      .type = OPTION_USER,
@@ -560,6 +572,20 @@ const struct option_member option_location_members[] = {
     {NULL, NULL, NULL},
 };
 
+const struct option_member option_endpoint_members[] = {
+    {"name", "NAME", "What logs, metrics and the place in the journal call it. Required."},
+    {"url", "URL", "`https://` or `http://`. Private addresses are fine. Required."},
+    {"headers", "{NAME: VALUE, ...}", "Sent with each request, as `Authorization: Bearer ...`. Never shown."},
+    {"headers-file", "FILE", "Lines of `Name: value`, in a file of their own. Read at start."},
+    {"ca", "FILE", "PEM file of the authorities to trust instead of the system's."},
+    {"timeout", "DURATION", "How long an answer may take. 5s."},
+    {"threshold", "NUMBER", "After so many failures one after the other it is left alone for `backoff`. 5."},
+    {"backoff", "DURATION", "Longest wait after a failure: waits begin at 200 ms and double up to it. 10s."},
+    {"ignore", "{mediaTypes: [...], actions: [...]}",
+     "What is not sent: media types of manifests, or the actions `pull` and `check`."},
+    {NULL, NULL, NULL},
+};
+
 size_t option_index(const struct option_def *def)
 {
     return (size_t)(def - option_table);
@@ -639,6 +665,7 @@ const char *option_meta(const struct option_def *def)
     case OPTION_ACCOUNTS:
     case OPTION_ROLES:
     case OPTION_LOCATIONS:
+    case OPTION_ENDPOINTS:
     case OPTION_NETWORKS:
         break;
     }
@@ -653,6 +680,7 @@ bool option_is_list(const struct option_def *def)
     case OPTION_INJECT:
     case OPTION_ACCOUNTS:
     case OPTION_LOCATIONS:
+    case OPTION_ENDPOINTS:
     case OPTION_NETWORKS:
         return true;
     default:

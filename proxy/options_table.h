@@ -34,6 +34,7 @@ enum option_type {
     OPTION_ACCOUNTS,  /* accounts, account_count */
     OPTION_ROLES,     /* unsigned, bits of enum access_role: words with commas in any source */
     OPTION_LOCATIONS, /* locations, location_count */
+    OPTION_ENDPOINTS, /* endpoints, endpoint_count */
     OPTION_NETWORKS,  /* trusted_proxies, trusted_proxy_count */
 };
 
@@ -78,6 +79,7 @@ extern const struct option_member option_rule_members[];
 extern const struct option_member option_account_members[];
 extern const struct option_member option_account_upstream_members[];
 extern const struct option_member option_location_members[];
+extern const struct option_member option_endpoint_members[];
 
 size_t option_index(const struct option_def *def);
 const struct option_def *option_by_name(const char *name);     /* NULL: none */

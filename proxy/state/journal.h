@@ -122,7 +122,7 @@ struct journal_ops {
     /* Ordered by image, location, node. ERR_TIMEOUT: it takes too long, ask for less. */
     int (*demand)(struct journal *j, const char *image, int64_t since_ms, journal_need_fn *fn, void *arg,
                   struct err *err);
-    /* *ret 0: never written. */
+    /* *ret UINT64_MAX: never written. */
     int (*cursor)(struct journal *j, const char *name, uint64_t *ret, struct err *err);
     void (*stats)(struct journal *j, struct journal_stats *ret);
     void (*close)(struct journal *j);

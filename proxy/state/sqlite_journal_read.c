@@ -227,7 +227,7 @@ int sqlite_journal_cursor(struct journal *base, const char *name, uint64_t *ret,
     if (s) {
         (void)sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
         int rc = sqlite3_step(s);
-        *ret = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+        *ret = rc == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(s, 0) : UINT64_MAX;
         failed = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : journal_error(c->db, err);
         (void)sqlite3_finalize(s);
     }

@@ -59,6 +59,7 @@ struct fetch_params {
      * its own host may be private, other hosts that it redirects to may not. */
     const char *url;
     bool private_addresses;
+    bool plain_http; /* the URL may be http:// */
     const char *ca_file;
 
     bool head;          /* HEAD instead of GET */
@@ -66,6 +67,12 @@ struct fetch_params {
     const char *accept; /* NULL: none sent */
     const char *if_none_match; /* an ETag with its quotes */
     uint64_t range_from;       /* > 0: "Range: bytes=<it>-" */
+    const void *body; /* POST of these bytes, copied; a redirect is then an answer, and not followed */
+    size_t body_len;
+    const char *content_type; /* of body */
+    /* Further headers, "Name: value" each, NULL-terminated, or NULL. They may hold secrets: only with a url,
+     * and never for where a redirect leads. */
+    const char *const *headers;
 };
 
 struct fetch_head {

@@ -43,6 +43,9 @@ struct fetch {
     char *repository, *accept, *if_none_match, *ca_file;
     bool head, forget, private_addresses;
     uint64_t range_from;
+    void *body; /* NULL: no POST */
+    size_t body_len;
+    struct curl_slist *headers; /* of the caller, for the host of the url only */
 
     struct url own; /* the upstream's url; empty without an upstream */
     struct url url; /* what is asked for, or will be next */
@@ -82,6 +85,10 @@ static void fetch_free(struct fetch *f)
     free(f->ca_file);
     free(f->token_key);
     free(f->basic_key);
+    free(f->body);
+    for (struct curl_slist *h = f->headers; h; h = h->next)
+        OPENSSL_cleanse(h->data, strlen(h->data));
+    curl_slist_free_all(f->headers);
     free(f);
 }
 
@@ -274,7 +281,7 @@ static enum transfer_verdict on_head(void *arg, struct answer *a)
 {
     struct fetch *f = arg;
     f->next_step = NEXT_END;
-    if (redirect_is_status(a->head.status)) {
+    if (redirect_is_status(a->head.status) && !f->body) {
         f->next_step = NEXT_REDIRECT;
         return TRANSFER_DRAIN;
     }
@@ -371,6 +378,11 @@ static struct curl_slist *make_headers(struct fetch *f)
         (void)snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)f->range_from);
         list = add_header(list, "Range", range);
     }
+    for (const struct curl_slist *h = f->redirects ? NULL : f->headers; h; h = h->next) {
+        struct curl_slist *longer = curl_slist_append(list, h->data);
+        assert(longer);
+        list = longer;
+    }
     return add_authorization(f, list);
 }
 
@@ -388,6 +400,8 @@ static int send_request(struct fetch *f, struct err *err)
                             : f->private_addresses && strcmp(f->own.host, f->url.host) == 0,
         .ca_file = u ? redirect_ca_file(u, &f->own, &f->url) : f->ca_file,
         .headers = make_headers(f),
+        .body = f->body,
+        .body_len = f->body_len,
     };
     f->state = FETCH_ASKING;
     f->transfer = transfer_start(f->client->mux, &params, &fetch_transfer_ops, f, err);
@@ -450,7 +464,7 @@ static int set_urls(struct fetch *f, const struct fetch_params *params)
         if (url_dup(&f->url, &f->own, err) < 0)
             return -1;
         f->who = mem_strdup(f->url.host);
-        if (!f->url.https)
+        if (!f->url.https && !params->plain_http)
             return err_set(err, ERR_DENIED, "%s: the URL must be https", f->who);
         return 0;
     }
@@ -466,6 +480,25 @@ static int set_urls(struct fetch *f, const struct fetch_params *params)
 static char *copy_or_null(const char *s)
 {
     return s && is_header_safe(s) ? mem_strdup(s) : NULL;
+}
+
+/* The body, and the caller's headers. */
+static void set_body(struct fetch *f, const struct fetch_params *params)
+{
+    for (const char *const *h = params->headers; h && *h && !params->upstream; ++h) {
+        if (!is_header_safe(*h))
+            continue;
+        struct curl_slist *longer = curl_slist_append(f->headers, *h);
+        assert(longer);
+        f->headers = longer;
+    }
+    if (!params->body)
+        return;
+    f->body = mem_dup(params->body, params->body_len);
+    f->body_len = params->body_len;
+    f->headers = add_header(f->headers, "Content-Type", params->content_type);
+    f->headers = curl_slist_append(f->headers, "Expect:"); /* no waiting for a 100 */
+    assert(f->headers);
 }
 
 struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *params,
@@ -485,6 +518,7 @@ struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *
     f->forget = params->forget;
     f->private_addresses = params->private_addresses;
     f->range_from = params->range_from;
+    set_body(f, params);
     DL_APPEND(c->fetches, f);
     int rc = set_urls(f, params);
     if (!f->who)

@@ -184,7 +184,7 @@ void *transfer_easy_new(const struct upstream_limits *limits)
     return easy;
 }
 
-static void set_up(struct transfer *t, const char *proxy)
+static void set_up(struct transfer *t, const struct transfer_params *params, const char *proxy)
 {
     CURL *easy = t->easy;
     set(easy, CURLOPT_CURLU, t->url.handle);
@@ -193,6 +193,10 @@ static void set_up(struct transfer *t, const char *proxy)
     } else {
         set(easy, CURLOPT_NOBODY, 0L);
         set(easy, CURLOPT_HTTPGET, 1L);
+    }
+    if (params->body) {
+        set(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)params->body_len);
+        set(easy, CURLOPT_COPYPOSTFIELDS, params->body); /* makes it a POST */
     }
     set(easy, CURLOPT_HTTPHEADER, t->headers);
     set(easy, CURLOPT_PROXY, proxy ? proxy : "");
@@ -232,6 +236,8 @@ void transfer_free(struct transfer *t)
         (void)curl_easy_setopt(t->easy, CURLOPT_CURLU, NULL);
         (void)curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, NULL);
         (void)curl_easy_setopt(t->easy, CURLOPT_ERRORBUFFER, NULL);
+        (void)curl_easy_setopt(t->easy, CURLOPT_COPYPOSTFIELDS, NULL);
+        (void)curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
         mux_give_easy(t->mux, t->easy);
     }
     free_headers(t->headers);
@@ -266,7 +272,7 @@ struct transfer *transfer_start(struct mux *mux, struct transfer_params *params,
     /* A proxy's own address is not judged, so its connections are no company for those that are. */
     t->lane = t->may_be_private || proxy ? MUX_ANY : MUX_PUBLIC;
     t->easy = mux_take_easy(mux);
-    set_up(t, proxy);
+    set_up(t, params, proxy);
     const struct upstream_limits *limits = mux_limits(mux);
     loop_timer_arm(mux_loop(mux), &t->timer,
                    limits->connect_timeout_ms + limits->head_timeout_ms + CONNECT_SLACK_MS, on_no_head, t);

@@ -49,6 +49,8 @@ struct transfer_params {
     bool whole_limit;           /* head_timeout_ms is for the whole answer, not only its head */
     const char *ca_file;        /* NULL: the system's; outlives the transfer */
     struct curl_slist *headers; /* taken */
+    const void *body;           /* POST, copied; NULL: none */
+    size_t body_len;
 };
 
 struct transfer {
