@@ -107,24 +107,24 @@ static void send_tags(struct request *r, const struct grant *token, struct slice
 }
 
 static void send_manifest(struct registry *g, struct request *r, struct target *t, struct grant *token,
-                          const struct digest *digest, struct slice asked)
+                          struct slice digest, struct slice asked)
 {
     static struct metric *_Atomic pulls;
     if (!pulls)
         pulls = metric_get("rac_token_pulls_total", "");
-    if (request_method(r) == HTTP_GET && digest_eq(digest, &token->target)) {
+    if (request_method(r) == HTTP_GET && slice_eq_str(digest, token->target.s)) {
         tokens_count_pull(g->tokens, token);
         metric_inc(pulls);
     }
-    manifests_handle(g, r, t, slice_of(request_strdup(r, slice_of(digest->s))), asked);
+    manifests_handle(g, r, t, digest, asked);
 }
 
 /* The digest belongs to the image. Takes over t. */
 static void send_digest(struct registry *g, struct request *r, struct target *t, struct grant *token,
-                        const struct route *route, const struct digest *digest)
+                        const struct route *route)
 {
     if (route->kind == ROUTE_MANIFEST)
-        send_manifest(g, r, t, token, digest, route->reference);
+        send_manifest(g, r, t, token, route->reference, route->reference);
     else if (route->kind == ROUTE_BLOB)
         blobs_handle(g, r, t, route->reference);
     else
@@ -151,7 +151,7 @@ static void on_has(void *arg, bool has, const struct err *err)
         reply_err(w->r, err);
     } else if (w->r && digest_parse(w->route.reference, &digest, NULL) == 0) {
         if (has)
-            send_digest(w->g, w->r, steal_ptr(&w->t), w->token, &w->route, &digest);
+            send_digest(w->g, w->r, steal_ptr(&w->t), w->token, &w->route);
         else
             send_stranger(w->r, &w->route, &digest, w->token);
     }
@@ -170,7 +170,7 @@ static void by_digest(struct registry *g, struct request *r, struct target *t, s
         return;
     }
     if (tokens_has_try(g->tokens, token, t->repo, &digest)) {
-        send_digest(g, r, t, token, route, &digest);
+        send_digest(g, r, t, token, route);
         return;
     }
     struct wt *w = wait_for(g, r, route);
@@ -186,7 +186,8 @@ static void by_tag(struct registry *g, struct request *r, struct target *t, stru
 {
     struct err err;
     if (token->tag && strcmp(token->tag, ref->tag) == 0) {
-        send_manifest(g, r, t, token, &token->target, slice_of(request_strdup(r, slice_of(ref->tag))));
+        /* The request holds the token: its strings are there until the answer is. */
+        send_manifest(g, r, t, token, slice_of(token->target.s), slice_of(token->tag));
         return;
     }
     (void)err_set(&err, ERR_MANIFEST_UNKNOWN, "container token %s… is for %s%c%s only", token->shown,

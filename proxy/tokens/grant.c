@@ -7,19 +7,24 @@
 
 #include "common/mem.h"
 
-bool grant_check(struct slice text)
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool grant_check(struct slice text, uint8_t ret[GRANT_BITS])
 {
     if (text.len != TOKEN_CHARS)
         return false;
-    for (size_t i = 0; i < text.len; ++i)
-        if (!((text.p[i] >= '0' && text.p[i] <= '9') || (text.p[i] >= 'a' && text.p[i] <= 'f')))
+    for (size_t i = 0; i < GRANT_BITS; ++i) {
+        int high = hex_value(text.p[2 * i]), low = hex_value(text.p[2 * i + 1]);
+        if (high < 0 || low < 0)
             return false;
+        ret[i] = (uint8_t)(high << 4 | low);
+    }
     return true;
-}
-
-static unsigned nibble(char c)
-{
-    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 void grant_key(struct slice text, uint8_t ret[STATE_TOKEN_KEY])
@@ -27,12 +32,12 @@ void grant_key(struct slice text, uint8_t ret[STATE_TOKEN_KEY])
     struct digest d = digest_of(text.p, text.len);
     const char *hex = digest_hex(&d);
     for (size_t i = 0; i < STATE_TOKEN_KEY; ++i)
-        ret[i] = (uint8_t)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+        ret[i] = (uint8_t)(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
 }
 
 int grant_random(char ret[TOKEN_CHARS + 1], struct err *err)
 {
-    uint8_t bits[TOKEN_CHARS / 2];
+    uint8_t bits[GRANT_BITS];
     if (getrandom(bits, sizeof bits, 0) != (ssize_t)sizeof bits)
         return err_set(err, ERR_INTERNAL, "no random bytes from the system");
     for (size_t i = 0; i < sizeof bits; ++i)
@@ -50,6 +55,7 @@ struct grant *grant_new(const struct state_token *t, struct slice text)
     struct grant *k = mem_new(struct grant);
     atomic_init(&k->refs, 1);
     memcpy(k->key, t->key, sizeof k->key);
+    (void)grant_check(text, k->bits);
     (void)snprintf(k->shown, sizeof k->shown, "%.*s", (int)text.len, text.p);
     k->created_ms = t->created_ms;
     k->expires_ms = t->expires_ms;

@@ -64,15 +64,15 @@ struct tokens *tokens_new(const struct tokens_config *config)
 
 /* ---- in memory; under the shard's lock ---- */
 
-static unsigned shard_of(const uint8_t key[STATE_TOKEN_KEY])
+static unsigned shard_of(const uint8_t bits[GRANT_BITS])
 {
-    return key[0] % SHARDS;
+    return bits[0] % SHARDS;
 }
 
-static struct entry *find(struct tokens *t, unsigned s, const uint8_t key[STATE_TOKEN_KEY])
+static struct entry *find(struct tokens *t, unsigned s, const uint8_t bits[GRANT_BITS])
 {
     struct entry *e;
-    HASH_FIND(hh, t->shard[s].map, key, STATE_TOKEN_KEY, e);
+    HASH_FIND(hh, t->shard[s].map, bits, GRANT_BITS, e);
     return e;
 }
 
@@ -89,7 +89,7 @@ static void add(struct tokens *t, unsigned s, struct grant *token)
 {
     struct entry *e = mem_new(struct entry);
     e->token = grant_ref(token);
-    HASH_ADD_KEYPTR(hh, t->shard[s].map, e->token->key, STATE_TOKEN_KEY, e);
+    HASH_ADD_KEYPTR(hh, t->shard[s].map, e->token->bits, GRANT_BITS, e);
     DL_APPEND(t->shard[s].lru, e);
     if (++t->shard[s].count > SHARD_MAX)
         drop(t, s, t->shard[s].lru);
@@ -122,14 +122,13 @@ static bool is_over(const struct grant *token)
 
 struct grant *tokens_try(struct tokens *t, struct slice text)
 {
-    uint8_t key[STATE_TOKEN_KEY];
+    uint8_t bits[GRANT_BITS];
     struct grant *found = NULL;
-    if (!grant_check(text))
+    if (!grant_check(text, bits))
         return NULL;
-    grant_key(text, key);
-    unsigned s = shard_of(key);
+    unsigned s = shard_of(bits);
     pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, key);
+    struct entry *e = find(t, s, bits);
     if (e && is_over(e->token)) {
         drop(t, s, e);
     } else if (e) {
@@ -208,9 +207,11 @@ static void on_token(void *arg, const struct state_token *st, const struct err *
         return;
     }
     struct grant *token = NULL;
-    unsigned s = shard_of(st->key);
+    uint8_t bits[GRANT_BITS];
+    (void)grant_check(slice_of(g->text), bits);
+    unsigned s = shard_of(bits);
     pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, st->key);
+    struct entry *e = find(t, s, bits);
     if (e) { /* its pulls are counted there */
         token = grant_ref(e->token);
     } else if (t->revocations == g->revocations) {
@@ -233,10 +234,11 @@ void tokens_get(struct tokens *t, struct loop *loop, struct slice text, const st
     *g = (struct get){.t = t, .loop = loop, .who = *who, .revocations = t->revocations, .fn = fn, .arg = arg};
     (void)snprintf(g->text, sizeof g->text, "%.*s", (int)(text.len > TOKEN_CHARS ? TOKEN_CHARS : text.len),
                    text.len ? text.p : "");
+    uint8_t bits[GRANT_BITS];
     unsigned wait_s = rate_look(t->guesses, who);
     if (wait_s)
         set_limited(t, wait_s, &g->err);
-    else if (!grant_check(text))
+    else if (!grant_check(text, bits))
         set_unknown(g);
     if (g->err.code != ERR_NONE) {
         loop_post(loop, refuse, g);
@@ -276,7 +278,7 @@ static void on_durable(void *arg, const struct err *err)
 {
     struct make *m = arg;
     if (!err) {
-        unsigned s = shard_of(m->token->key);
+        unsigned s = shard_of(m->token->bits);
         pthread_mutex_lock(&m->t->shard[s].lock);
         add(m->t, s, m->token); /* nobody has it: it cannot have been revoked */
         pthread_mutex_unlock(&m->t->shard[s].lock);
@@ -319,12 +321,12 @@ int tokens_may_make(struct tokens *t, const struct net_address *who, struct err 
 
 void tokens_revoke(struct tokens *t, struct loop *loop, struct grant *token, state_done_fn *done, void *arg)
 {
-    unsigned s = shard_of(token->key);
+    unsigned s = shard_of(token->bits);
     /* First out of the state's sight of all who ask from now on, then out of memory: nobody puts it back. */
     t->state->ops->token_drop(t->state, loop, token->key, done, arg);
     (void)atomic_fetch_add(&t->revocations, 1);
     pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, token->key);
+    struct entry *e = find(t, s, token->bits);
     if (e)
         drop(t, s, e);
     pthread_mutex_unlock(&t->shard[s].lock);
