@@ -67,8 +67,9 @@ static int make_driver(const struct options *o, struct err *err)
     if (!driver.s3)
         return -1;
     inodes_init(&driver.inodes);
-    /* Tables, stacks and TLS need some of it, too. */
-    driver.memory = memory_new((size_t)(o->memory_bytes - o->memory_bytes / 8));
+    /* Tables, stacks, TLS and the buffers of the session's threads need some of it, too: a mebibyte for each.
+     */
+    driver.memory = memory_new((size_t)(o->memory_bytes - o->memory_bytes / 5));
     driver.pool = pool_new(POOL_THREADS, "rac-fuse-s3");
     driver.spill = spill_new(o->cache_dir, o->cache_bytes, o->memory_bytes);
     driver.prefetch = prefetch_new(&driver);

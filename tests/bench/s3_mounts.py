@@ -13,6 +13,13 @@ TICK = os.sysconf("SC_CLK_TCK")
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
+def cpu_seconds(pid):
+    """utime and stime of all its threads."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
 class Mount:
     """A mounted bucket; files: its folder. Everything of it is gone after close()."""
 
@@ -32,9 +39,7 @@ class Mount:
         return os.path.ismount(self.root)
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.daemon.pid}/stat", encoding="ascii") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return cpu_seconds(self.daemon.pid)
 
     def resident_mb(self):
         """The most that was resident."""
@@ -95,10 +100,11 @@ class Curl:
     def start(self, *requests):
         """requests: (path, further lines of a configuration), one after the other on one connection."""
         each = ["silent", "show-error", "fail", "globoff", "http1.1", 'output = "/dev/null"',
-                'aws-sigv4 = "aws:amz:us-east-1:s3"', f'user = "{self.user}"',
-                'header = "x-amz-content-sha256: UNSIGNED-PAYLOAD"']
+                'aws-sigv4 = "aws:amz:us-east-1:s3"', f'user = "{self.user}"']
+        unsigned = 'header = "x-amz-content-sha256: UNSIGNED-PAYLOAD"'
         text = "fail-early\n" + "\nnext\n".join(
-            "\n".join([*each, f'url = "{self.url}{path}"', *more]) for path, *more in requests)
+            "\n".join([*each, f'url = "{self.url}{path}"', *more, *([] if any("sha256" in m for m in more) else [unsigned])])
+            for path, *more in requests)
         process = subprocess.Popen(["curl", "-K", "-"], stdin=subprocess.PIPE, text=True)
         process.stdin.write(text)
         process.stdin.close()

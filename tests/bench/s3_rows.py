@@ -107,7 +107,8 @@ def _write(b, files):
 
 
 def _write_curl(b):
-    took = _timed(b.curl.run, ("/written", f'upload-file = "{b.source}"'))
+    """Signed as all of them do it over plain HTTP, by a hash that the server compares; curl knows it already."""
+    took = _timed(b.curl.run, ("/written", f'upload-file = "{b.source}"', f'header = "x-amz-content-sha256: {b.digest}"'))
     b.bucket.delete("written")
     return b.mib / took
 
@@ -177,8 +178,11 @@ def _cat_listed(_b, files):
     return _timed(_run, "cat", *_names(files))
 
 
-def _cat_curl(b):
-    return _timed(b.curl.run, *[(f"/many/f{i:03}",) for i in range(MANY)])
+def _cat_curl(connections):
+    def run(b):
+        requests = [(f"/many/f{i:03}",) for i in range(MANY)]
+        return _timed(lambda: _wait_all([b.curl.start(*requests[i::connections]) for i in range(connections)]))
+    return run
 
 
 def _create(b, files):
@@ -215,7 +219,7 @@ ROWS = [
     Row("write", "MiB/s", 200, True, _write, _write_curl, _nothing),
     Row("first byte", "ms", 5, False, _first_byte, _first_byte_curl, lambda b: 1, "{:.1f}"),
     Row("ls -l of 1,000, cold", "s", 0.06, False, _ls, _ls_curl, _nothing, "{:.3f}"),
-    Row("cat of 1,000 × 100 B", "s", 1.5, False, _cat, _cat_curl, lambda b: MANY * 100, "{:.2f}"),
-    Row("cat of 1,000 × 100 B, listed before", "s", 0.6, False, _cat_listed, _cat_curl, lambda b: MANY * 100, "{:.2f}"),
+    Row("cat of 1,000 × 100 B", "s", 1.5, False, _cat, _cat_curl(4), lambda b: MANY * 100, "{:.2f}"),
+    Row("cat of 1,000 × 100 B, listed before", "s", 0.6, False, _cat_listed, _cat_curl(4), lambda b: MANY * 100, "{:.2f}"),
     Row("create 200 × 2 B", "s", 0.8, False, _create, _create_curl, _nothing, "{:.2f}"),
 ]
