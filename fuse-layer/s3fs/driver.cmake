@@ -6,8 +6,8 @@ if(NOT RAC_LIBFUSE3_A OR NOT RAC_FUSE3_INCLUDE)
   message(STATUS "libfuse3.a not found: no rac-fuse (apt-get install libfuse3-dev)")
   return()
 endif()
-add_library(rac_fuse STATIC check.c drain.c inode.c listing.c memory.c mount.c ops.c ops_file.c ops_folder.c ops_name.c
-  ops_rename.c ops_rename_folder.c options.c pool.c posix.c prefetch.c reader.c resolve.c spill.c sweep.c writer.c writer_commit.c
+add_library(rac_fuse STATIC check.c drain.c inode.c listing.c memory.c mount.c ops.c ops_file.c ops_folder.c ops_interrupt.c
+  ops_name.c ops_rename.c ops_rename_folder.c options.c pool.c posix.c prefetch.c reader.c resolve.c spill.c sweep.c writer.c writer_commit.c
   writer_local.c)
 target_include_directories(rac_fuse SYSTEM PUBLIC ${RAC_FUSE3_INCLUDE})
 target_link_libraries(rac_fuse PUBLIC rac_s3 ${RAC_LIBFUSE3_A} dl)

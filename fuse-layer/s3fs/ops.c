@@ -3,13 +3,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <utlist.h>
 
-#include "common/cleanup.h"
 #include "common/clock.h"
 #include "fuse-layer/s3fs/sweep.h"
 
@@ -64,56 +61,6 @@ void ops_close_all(struct driver *d)
         ops_open_remove(d, open);
         open->close(d, open);
     }
-}
-
-/* Has a fatal signal been sent to the thread? Then its SIGKILL is pending, whatever signal it was. Who cannot
- * be seen (another pid namespace) is believed. */
-static bool dying(pid_t pid)
-{
-    char path[64], line[256];
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = pid ? fopen(path, "re") : NULL;
-    if (!f)
-        return true;
-    unsigned long long pending = 0, shared = 0;
-    while (fgets(line, sizeof line, f)) {
-        (void)sscanf(line, "SigPnd: %llx", &pending);
-        (void)sscanf(line, "ShdPnd: %llx", &shared);
-    }
-    (void)fclose(f);
-    return (pending | shared) & (1ULL << 8); /* SIGKILL */
-}
-
-bool ops_asker_is_ending(fuse_req_t req)
-{
-    enum { EXITING = 4 }; /* PF_EXITING, of the flags in proc(5)'s stat */
-    char path[64], text[512];
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)fuse_req_ctx(req)->pid);
-    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-    text[n > 0 ? n : 0] = '\0';
-    const char *behind = strrchr(text, ')'); /* the name may hold anything */
-    unsigned flags = 0;
-    return behind && sscanf(behind, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & EXITING);
-}
-
-static void interrupted(fuse_req_t req, void *cancel)
-{
-    if (dying(fuse_req_ctx(req)->pid))
-        cancel_fire(cancel);
-}
-
-struct cancel *ops_begin(fuse_req_t req)
-{
-    struct cancel *cancel = cancel_new();
-    fuse_req_interrupt_func(req, interrupted, cancel);
-    return cancel;
-}
-
-void ops_end(fuse_req_t req, struct cancel *cancel)
-{
-    fuse_req_interrupt_func(req, NULL, NULL);
-    cancel_free(cancel);
 }
 
 void ops_fill_stat(const struct driver *d, const struct inode *inode, struct stat *ret)

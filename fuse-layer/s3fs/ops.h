@@ -3,8 +3,9 @@
 #define RAC_S3FS_OPS_H
 /*
  * The kernel's requests, as libfuse's low-level API hands them over: ops_name.c (names: lookup, attributes,
- * making and removing), ops_rename.c, ops_file.c (open files), ops_folder.c (open folders). Each runs on one
- * of the session's threads and blocks it until it is answered.
+ * making and removing), ops_rename.c, ops_file.c (open files), ops_folder.c (open folders), ops_interrupt.c
+ * (who is killed while it waits). Each runs on one of the session's threads and blocks it until it is
+ * answered.
  *
  * An interrupted request ends early only if who asked is dying: a close or a read that fails because of some
  * timer's signal would surprise more programs than one that cannot be interrupted. Uploads are not

@@ -562,6 +562,26 @@ def test_a_reader_that_waits_can_be_killed(start, s3):
     assert time.monotonic() - begin < 3
 
 
+def test_a_reader_that_handled_a_signal_can_be_killed(start, s3):
+    """Of all signals, the kernel tells of the first one only."""
+    folder, _ = start()
+    s3.put("f", data(10 * MIB))
+    s3.rule("GET /data/f", Fault(stall_after=1000, stall=60))
+    reader = subprocess.Popen(["/usr/bin/python3", "-c", "import signal, sys; signal.signal(signal.SIGUSR1, lambda *a: None); "
+                               "print('ready', flush=True); open(sys.argv[1], 'rb').read()", f"{folder}/f"],
+                              stdout=subprocess.PIPE)
+    assert reader.stdout.readline() == b"ready\n"
+    wait_for(lambda: s3.count("GET /data/f"), 5, "the read")
+    reader.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
+    assert reader.poll() is None
+    begin = time.monotonic()
+    reader.kill()
+    assert reader.wait(60) == -signal.SIGKILL
+    assert time.monotonic() - begin < 5
+    reader.stdout.close()
+
+
 # -- what is fetched before it is asked for -----------------------------------------------------------------
 def test_small_files_in_the_order_of_the_folder_are_fetched_ahead(folder, s3):
     names = [f"{i:03}" for i in range(100)]
