@@ -29,7 +29,7 @@ enum journal_kind { JOURNAL_PULL, JOURNAL_CHECK };
 /* Strings are never NULL; "" is "not known". A digest that is not known is empty. */
 struct journal_record {
     uint64_t number; /* given by write */
-    int64_t made_ms; /* given by write; never before that of a record with a smaller number */
+    int64_t made_ms; /* 0: given by write, now; never before that of a record with a smaller number */
     int64_t time_ms; /* of the request, wall clock */
     enum journal_kind kind;
     const char *node, *location, *address, *agent, *subject;

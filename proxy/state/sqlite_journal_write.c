@@ -279,10 +279,13 @@ static int write_all(struct sqlite_journal *j, const struct journal_batch *b, st
 
 static void number_records(struct sqlite_journal *j, const struct journal_batch *b)
 {
-    int64_t now_ms = clock_wall_ms(), made_ms = now_ms > j->last_made_ms ? now_ms : j->last_made_ms;
+    int64_t now_ms = clock_wall_ms(), made_ms = j->last_made_ms;
     for (size_t i = 0; i < b->record_count; ++i) {
-        b->records[i].number = j->last + 1 + i;
-        b->records[i].made_ms = made_ms;
+        struct journal_record *r = &b->records[i];
+        int64_t wanted_ms = r->made_ms ? r->made_ms : now_ms;
+        made_ms = wanted_ms > made_ms ? wanted_ms : made_ms;
+        r->number = j->last + 1 + i;
+        r->made_ms = made_ms;
     }
 }
 
@@ -302,7 +305,7 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
     }
     if (b->record_count) {
         j->last += b->record_count;
-        j->last_made_ms = b->records[0].made_ms;
+        j->last_made_ms = b->records[b->record_count - 1].made_ms;
         j->shown_last = j->last;
         if (j->shown_first == 0)
             j->shown_first = b->records[0].number;
