@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package in a Debian 12 that has nothing else: installed, started, upgraded, removed, purged. About 100 s, most of it for making
+"""The package in a Debian 12 that has nothing else: installed, started, upgraded, removed, purged. Two minutes, most of it for making
 that Debian: only with --long."""
 import glob
 import os
