@@ -93,6 +93,9 @@ unsigned drain(struct driver *d, uint64_t until_ms)
                   F_U("files", x->len - x->next + x->running));
         cancel_fire(d->ending);
         wait_until(x, clock_mono_ms() + ABORT_MS);
+        if (x->running)
+            log_error("parts of uploads may be left at the server: it did not abort them in time",
+                      F_U("files", x->running));
     }
     unsigned failed = x->failed + x->running + (unsigned)(x->len - x->next);
     bool ended = x->running == 0;

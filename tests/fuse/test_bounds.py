@@ -155,6 +155,21 @@ def test_the_end_is_bounded(start, s3):
     assert mount.stop() == 1
     assert time.monotonic() - begin < 10
     refused_or_not(os.close, fd)
+    assert body(s3, "f") is None and s3.uploads == {}
+
+
+def test_what_cannot_be_aborted_in_time_is_told(start, s3):
+    folder, mount = start("--flush-timeout", "1s")
+    fd = os.open(f"{folder}/f", os.O_WRONLY | os.O_CREAT)
+    for _ in range(20):
+        os.write(fd, data(MIB))
+    s3.rule("PUT /data/f[?]partNumber=3*", Fault(delay=30))
+    s3.rule("DELETE /data/f[?]uploadId*", Fault(delay=30))
+    begin = time.monotonic()
+    assert mount.stop() == 1
+    assert time.monotonic() - begin < 12
+    assert logged(mount, "may be left at the server")
+    refused_or_not(os.close, fd)
     assert body(s3, "f") is None
 
 
