@@ -73,8 +73,8 @@ static void worker_end(struct loop *loop, void *arg)
     unsigned quiet = 0;
     while (quiet < 3 && clock_mono_ms() < end) {
         loop_run_once(loop, 10);
-        bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || app->state->writes_waiting ||
-                    access_is_busy(app->access) ||
+        bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || jobs_unfinished(app->layer_jobs) ||
+                    app->state->writes_waiting || access_is_busy(app->access) ||
                     (app->records && jobs_unfinished(records_jobs(app->records)));
         quiet = busy ? 0 : quiet + 1;
     }
@@ -386,6 +386,7 @@ static void end(struct app *app)
 {
     fills_free(app->fills);
     app_records_free(app);
+    jobs_free(app->layer_jobs);
     jobs_free(app->jobs); /* runs what is queued: the stores must still be there */
     if (app->store)
         app->store->ops->close(app->store);

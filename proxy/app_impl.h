@@ -18,7 +18,7 @@ struct app {
     int argc;
     char *const *argv, *const *env_vars;
 
-    struct jobs *jobs;
+    struct jobs *jobs, *layer_jobs;
     struct state *state;
     struct blob_store *store;
     struct cache_env env;

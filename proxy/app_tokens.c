@@ -6,11 +6,14 @@
 #include "proxy/app_impl.h"
 #include "proxy/registry/blob_ensure.h"
 
+#define LAYER_THREADS 2
+
 void app_layer_sources(struct app *app)
 {
     const struct options *o = app->options;
     struct slice rest = slice_of(o->layer_hosts);
     size_t n = 0;
+    app->layer_jobs = jobs_new(LAYER_THREADS);
     while (rest.p) {
         struct slice one = slice_cut(&rest, ',');
         app->layer_hosts = mem_realloc(app->layer_hosts, (n + 2) * sizeof *app->layer_hosts);
@@ -19,6 +22,7 @@ void app_layer_sources(struct app *app)
     }
     app->layer_sources = (struct layer_sources){.hosts = (const char *const *)app->layer_hosts,
                                                 .ca_file = o->layer_ca,
+                                                .jobs = app->layer_jobs,
                                                 .image_blob = blob_ensure,
                                                 .arg = &app->registry};
 }
@@ -35,6 +39,7 @@ void app_tokens_new(struct app *app)
                                                          .total_bytes = o->token_max_total_bytes,
                                                          .unpacked_bytes = o->token_max_unpacked_bytes}};
     app->registry.tokens = app->tokens;
+    app->registry.layer_jobs = app->layer_jobs;
     app->api.tokens = app->tokens;
     app->api.containers = &app->containers;
 }

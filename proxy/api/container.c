@@ -405,7 +405,7 @@ void container_create(struct api *api, struct request *r)
                        .body_len = body.len};
     request_on_dispose(r, on_request_over, w);
     if (body.len > INLINE_BODY) {
-        jobs_submit(api->env->jobs, w->loop, parse, on_parsed, w);
+        jobs_submit(api->registry->layer_jobs, w->loop, parse, on_parsed, w);
         return;
     }
     parse(w);

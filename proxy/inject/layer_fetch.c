@@ -26,7 +26,8 @@ struct layer_fetch {
     struct blob *stored;          /* being checked again */
     struct blob_partial *partial; /* being written; NULL while proving what is stored already */
     struct layer_verifier *verifier;
-    uint64_t written;
+    struct hasher *hash; /* of what is fetched while proving */
+    uint64_t written, fetched;
     bool failed;
     struct err err;
     layer_fetch_fn *fn;
@@ -43,6 +44,7 @@ static void finish(struct layer_fetch *f)
         f->env->store->ops->partial_close(f->env->store, f->partial, false);
     blob_unref(f->stored);
     layer_verifier_free(f->verifier);
+    hasher_free(f->hash);
     f->fn(f->arg, f->failed ? &f->err : NULL);
     injection_unref(f->injection);
     free(f);
@@ -73,13 +75,8 @@ static void written(void *arg)
         f->env->store->ops->partial_publish(f->env->store, f->loop, steal_ptr(&f->partial), on_published, f);
 }
 
-/* Bytes into the partial and through the check. */
-static int take(struct layer_fetch *f, const char *p, size_t len)
+static int write_partial(struct layer_fetch *f, const char *p, size_t len)
 {
-    if (layer_verifier_update(f->verifier, p, len, &f->err) < 0)
-        return -1;
-    if (!f->partial)
-        return 0;
     hasher_update(f->partial->hash, p, len);
     while (len) {
         ssize_t n = pwrite(f->partial->fd, p, len, (off_t)f->written);
@@ -92,6 +89,14 @@ static int take(struct layer_fetch *f, const char *p, size_t len)
         f->written += (uint64_t)n;
     }
     return 0;
+}
+
+/* Bytes through the check, and into the partial if there is one. */
+static int take(struct layer_fetch *f, const char *p, size_t len)
+{
+    if (layer_verifier_update(f->verifier, p, len, &f->err) < 0)
+        return -1;
+    return f->partial ? write_partial(f, p, len) : 0;
 }
 
 /* ---- from the store: check again, in a job ---- */
@@ -148,7 +153,13 @@ static void copy_job(void *arg)
     f->failed = injection_layer_location(f->layer, &where, &f->err) < 0 || copy_local(f, where) < 0;
 }
 
-/* ---- from https ---- */
+/* ---- from https: on the loop, where nothing is unpacked; then the check, in a job ---- */
+
+static void give_up(struct layer_fetch *f)
+{
+    f->failed = true;
+    loop_post(f->loop, written, f);
+}
 
 static bool on_head(void *arg, const struct fetch_head *head)
 {
@@ -156,32 +167,63 @@ static bool on_head(void *arg, const struct fetch_head *head)
     char shown[300];
     log_redact_url(f->layer->location, shown, sizeof shown);
     if (head->status != 200) /* what its server says no to is a wrong location, not a broken server */
-        f->failed = err_set(&f->err, head->status < 500 ? ERR_INVALID : ERR_UPSTREAM, "%s answered %d", shown,
-                            head->status);
+        (void)err_set(&f->err, head->status < 500 ? ERR_INVALID : ERR_UPSTREAM, "%s answered %d", shown,
+                      head->status);
     else if (head->content_length >= 0 && (uint64_t)head->content_length != f->layer->gzip_size)
-        f->failed = err_set(&f->err, ERR_DIGEST_INVALID, "gzipSize: expected %llu, %s has %lld",
-                            (unsigned long long)f->layer->gzip_size, shown, (long long)head->content_length);
-    return true;
+        (void)err_set(&f->err, ERR_DIGEST_INVALID, "gzipSize %llu expected, %s has %lld",
+                      (unsigned long long)f->layer->gzip_size, shown, (long long)head->content_length);
+    else
+        return true;
+    give_up(f);
+    return false;
 }
 
 static bool on_data(void *arg, const void *p, size_t len)
 {
     struct layer_fetch *f = arg;
-    if (!f->failed)
-        f->failed = take(f, p, len) < 0;
-    return true;
+    f->fetched += len;
+    if (f->fetched > f->layer->gzip_size)
+        (void)err_set(&f->err, ERR_SIZE_INVALID, "gzipSize %llu expected, found more",
+                      (unsigned long long)f->layer->gzip_size);
+    else if (!f->partial || write_partial(f, p, len) == 0) {
+        if (!f->partial)
+            hasher_update(f->hash, p, len);
+        return true;
+    }
+    give_up(f);
+    return false;
+}
+
+/* Are these the bytes that are stored? */
+static int compare_fetched(struct layer_fetch *f)
+{
+    struct digest found = hasher_digest(f->hash);
+    if (f->fetched != f->layer->gzip_size)
+        return err_set(&f->err, ERR_DIGEST_INVALID, "gzipSize %llu expected, found %llu",
+                       (unsigned long long)f->layer->gzip_size, (unsigned long long)f->fetched);
+    if (!digest_eq(&found, &f->layer->gzip_digest))
+        return err_set(&f->err, ERR_DIGEST_INVALID, "gzipDigest %s expected, found %s",
+                       f->layer->gzip_digest.s, found.s);
+    return 0;
+}
+
+static void check_fetched(void *arg)
+{
+    struct layer_fetch *f = arg;
+    f->failed = f->partial ? read_through(f, f->partial->fd, "the layer", false) < 0
+                           : compare_fetched(f) < 0 || read_through(f, f->stored->fd, "the layer", false) < 0;
 }
 
 static void on_done(void *arg, const struct err *err)
 {
     struct layer_fetch *f = arg;
-    if (!f->failed && err) {
+    if (err) {
         f->failed = true;
         f->err = *err;
+        written(f);
+    } else {
+        jobs_submit(f->sources->jobs, f->loop, check_fetched, written, f);
     }
-    if (!f->failed)
-        f->failed = layer_verifier_finish(f->verifier, &f->err) < 0;
-    written(f);
 }
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -211,6 +253,8 @@ static bool host_is_allowed(const struct layer_fetch *f)
 static void read_location(struct layer_fetch *f)
 {
     enum layer_location where;
+    if (!f->partial)
+        f->hash = hasher_new(digest_algorithm(&f->layer->gzip_digest));
     if (injection_layer_location(f->layer, &where, &f->err) == 0 && where == LAYER_HTTPS)
         (void)fetch_start(f->env->client(f->loop),
                           &(struct fetch_params){.url = f->layer->location,
@@ -219,7 +263,7 @@ static void read_location(struct layer_fetch *f)
                                                  .ca_file = f->sources->ca_file},
                           &ops, f);
     else
-        jobs_submit(f->env->jobs, f->loop, copy_job, written, f);
+        jobs_submit(f->sources->jobs, f->loop, copy_job, written, f);
 }
 
 static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
@@ -315,7 +359,7 @@ static void on_stored(void *arg, struct blob *blob, const struct err *err)
     if (f->prove && where != LAYER_IMAGE)
         read_location(f);
     else
-        jobs_submit(f->env->jobs, f->loop, check_stored, on_checked, f);
+        jobs_submit(f->sources->jobs, f->loop, check_stored, on_checked, f);
 }
 
 static void look(struct layer_fetch *f)

@@ -50,6 +50,7 @@ struct registry {
     struct injected_layers *layers;
     struct variants *variants;
     struct tokens *tokens;
+    struct jobs *layer_jobs; /* for what may take long: bodies and layers of container tokens */
     struct access *access;
     struct records *records;                              /* NULL: nothing is recorded */
     struct registry_worker *(*worker)(struct loop *loop); /* of that worker */
