@@ -6,8 +6,8 @@
  * wait to be sent are taken from it; who gets nothing waits, goes to disk, or asks for less. It is counted by
  * what is asked for, and the blocks come from here, so that what is counted is what is resident.
  *
- * Blocks of MEMORY_BLOCK bytes, the size of a part and of a large read, are kept for the next one: fresh
- * pages cost a fault each.
+ * Blocks of 1, 2, 4 and 8 MiB, the sizes of parts and of large reads, are kept for the next one: fresh pages
+ * cost a fault each. Kept and used blocks together stay within the budget.
  *
  * Who waits (memory_take) MUST hold nothing that its own progress would give back, or all wait for each
  * other. Any thread.

@@ -146,6 +146,15 @@ static void chunk_run(struct pool_job *job)
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Half of the share, as a power of two: such blocks of memory are kept for the next chunk. */
+static uint64_t share_chunk(uint64_t share)
+{
+    uint64_t len = CHUNK_MIN;
+    while (len * 2 <= share / 2)
+        len *= 2;
+    return len;
+}
+
 /* With the lock: asks ahead until the window is full, or the memory. */
 static void fill_window(struct reader *r)
 {
@@ -165,7 +174,7 @@ static void fill_window(struct reader *r)
     while (r->window_end < r->size && r->window_end < r->expect + r->window) {
         uint64_t len = r->chunk_next;
         if (len > share / 2)
-            len = share / 2 > CHUNK_MIN ? share / 2 : CHUNK_MIN;
+            len = share_chunk(share);
         if (len > r->size - r->window_end)
             len = r->size - r->window_end;
         struct reader_chunk *c = chunk_new(r, r->window_end, (size_t)len);
