@@ -25,7 +25,8 @@
 #define NAME_LEAK     1000 /* ms */
 
 struct access {
-    pthread_mutex_t lock; /* guards all of these but checks */
+    _Atomic unsigned anonymous; /* the table's: most requests need to know no more */
+    pthread_mutex_t lock;       /* guards what follows but checks */
     struct table *table;
     struct throttle *addresses, *names;
     struct remembered *remembered;
@@ -37,6 +38,7 @@ struct access *access_new(const struct access_config *config)
     struct access *a = mem_new(struct access);
     pthread_mutex_init(&a->lock, NULL);
     a->table = table_new(config);
+    a->anonymous = table_anonymous(a->table);
     a->addresses = throttle_new(ADDRESS_BURST, ADDRESS_LEAK);
     a->names = throttle_new(NAME_BURST, NAME_LEAK);
     a->remembered = remembered_new();
@@ -50,6 +52,7 @@ void access_reload(struct access *a, const struct access_config *config)
     pthread_mutex_lock(&a->lock);
     struct table *old = a->table;
     a->table = t;
+    a->anonymous = table_anonymous(t);
     remembered_clear(a->remembered);
     pthread_mutex_unlock(&a->lock);
     table_unref(old);
@@ -277,7 +280,7 @@ static int identify_key(struct access *a, struct request *r, const struct table 
     return wrong(err);
 }
 
-static int identify_anonymous(struct request *r, const struct table *t, const struct caller **ret)
+static const struct caller *anonymous_caller(const struct access *a)
 {
     /* By roles, so that who sends no credentials costs no memory. */
     static const struct caller anonymous[16] = {
@@ -286,15 +289,18 @@ static int identify_anonymous(struct request *r, const struct table *t, const st
         {NULL, 8, NULL},  {NULL, 9, NULL},  {NULL, 10, NULL}, {NULL, 11, NULL},
         {NULL, 12, NULL}, {NULL, 13, NULL}, {NULL, 14, NULL}, {NULL, 15, NULL},
     };
+    return &anonymous[a->anonymous & 15];
+}
+
+static const struct caller *caller_without_header(const struct access *a, struct request *r,
+                                                  const struct table *t)
+{
     const char *cn = request_client_name(r);
     const struct access_account *account = cn ? table_by_certificate(t, cn) : NULL;
-    if (account) {
-        count("certificate");
-        *ret = caller_of_account(r, account);
-    } else {
-        *ret = &anonymous[table_anonymous(t) & 15];
-    }
-    return 1;
+    if (!account)
+        return anonymous_caller(a);
+    count("certificate");
+    return caller_of_account(r, account);
 }
 
 static int identify_header(struct access *a, struct request *r, struct table *t, struct slice header,
@@ -308,7 +314,8 @@ static int identify_header(struct access *a, struct request *r, struct table *t,
         rc = err_set(err, ERR_UNAUTHORIZED,
                      "the Authorization header is neither Basic nor Bearer as they are written");
     } else if (c.kind == CREDENTIALS_NONE) {
-        rc = identify_anonymous(r, t, ret);
+        *ret = caller_without_header(a, r, t);
+        rc = 1;
     } else if (c.kind == CREDENTIALS_BEARER || key_is_one(c.secret)) {
         rc = identify_key(a, r, t, &c, ret, err);
     } else {
@@ -321,10 +328,17 @@ static int identify_header(struct access *a, struct request *r, struct table *t,
 int access_identify(struct access *a, struct request *r, const struct caller **ret, access_fn *fn, void *arg,
                     struct err *err)
 {
-    struct table *t = table_in_force(a);
     struct slice header = request_header(r, "authorization");
-    int rc = header.p && table_has_accounts(t) ? identify_header(a, r, t, header, ret, fn, arg, err)
-                                               : identify_anonymous(r, t, ret);
+    if (!header.p && !request_client_name(r)) {
+        *ret = anonymous_caller(a);
+        return 1;
+    }
+    struct table *t = table_in_force(a);
+    int rc = 1;
+    if (header.p && table_has_accounts(t))
+        rc = identify_header(a, r, t, header, ret, fn, arg, err);
+    else
+        *ret = caller_without_header(a, r, t);
     table_unref(t);
     return rc;
 }
