@@ -302,3 +302,65 @@ int option_add_endpoint_word(struct options *o, struct slice word, const struct 
     }
     return add(o, &e, where, err);
 }
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_list(char *const *a, char *const *b)
+{
+    while (a && b && *a && *b && strcmp(*a, *b) == 0)
+        ++a, ++b;
+    return (!a || !*a) && (!b || !*b);
+}
+
+bool option_endpoints_same(const struct options *a, const struct options *b)
+{
+    if (a->endpoint_count != b->endpoint_count)
+        return false;
+    for (size_t i = 0; i < a->endpoint_count; ++i) {
+        const struct options_endpoint *x = &a->endpoints[i], *y = &b->endpoints[i];
+        if (!same_text(x->name, y->name) || !same_text(x->url, y->url) || !same_text(x->ca, y->ca) ||
+            !same_list(x->headers, y->headers) || x->timeout_ms != y->timeout_ms ||
+            x->backoff_ms != y->backoff_ms || x->threshold != y->threshold ||
+            !same_list(x->ignore_media_types, y->ignore_media_types) ||
+            !same_list(x->ignore_actions, y->ignore_actions))
+            return false;
+    }
+    return true;
+}
+
+static char *copy_text(const char *s)
+{
+    return s ? mem_strdup(s) : NULL;
+}
+
+static char **copy_list(char *const *list)
+{
+    size_t n = 0;
+    while (list && list[n])
+        ++n;
+    char **copy = list ? mem_zalloc((n + 1) * sizeof *copy) : NULL;
+    for (size_t i = 0; i < n; ++i)
+        copy[i] = mem_strdup(list[i]);
+    return copy;
+}
+
+void option_copy_endpoints(struct options *to, const struct options *from)
+{
+    for (size_t i = 0; i < to->endpoint_count; ++i)
+        options_endpoint_clear(&to->endpoints[i]);
+    to->endpoint_count = from->endpoint_count;
+    to->endpoints = mem_realloc(to->endpoints, (from->endpoint_count + 1) * sizeof *to->endpoints);
+    for (size_t i = 0; i < from->endpoint_count; ++i) {
+        const struct options_endpoint *e = &from->endpoints[i];
+        to->endpoints[i] = *e;
+        to->endpoints[i].name = copy_text(e->name);
+        to->endpoints[i].url = copy_text(e->url);
+        to->endpoints[i].ca = copy_text(e->ca);
+        to->endpoints[i].headers = copy_list(e->headers);
+        to->endpoints[i].ignore_media_types = copy_list(e->ignore_media_types);
+        to->endpoints[i].ignore_actions = copy_list(e->ignore_actions);
+    }
+}

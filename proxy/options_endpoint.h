@@ -13,5 +13,7 @@ int option_read_endpoint(struct options *o, const struct yaml_node *entry, struc
 /* "audit=https://audit.lab/events" */
 int option_add_endpoint_word(struct options *o, struct slice word, const struct option_origin *origin,
                              const char *where, struct err *err);
+bool option_endpoints_same(const struct options *a, const struct options *b);
+void option_copy_endpoints(struct options *to, const struct options *from);
 void options_endpoint_clear(struct options_endpoint *e); /* frees members, zeroes headers */
 #endif

@@ -13,6 +13,7 @@
 #include "common/nearest.h"
 #include "proxy/options_account.h"
 #include "proxy/options_address.h"
+#include "proxy/options_endpoint.h"
 
 static void *member(const struct options *o, size_t offset)
 {
@@ -292,6 +293,8 @@ bool option_same(const struct options *a, const struct options *b, const struct 
                 return false;
         return true;
     }
+    if (def->type == OPTION_ENDPOINTS)
+        return option_endpoints_same(a, b);
     assert(!option_is_list(def));
     cleanup_buf struct buf text_a = {0};
     cleanup_buf struct buf text_b = {0};
@@ -312,11 +315,14 @@ static void copy_listen(struct options *to, const struct options *from)
 
 void option_copy(struct options *to, const struct options *from, const struct option_def *def)
 {
-    assert(!option_is_list(def) || def->type == OPTION_LISTEN); /* the others reload */
+    assert(!option_is_list(def) || def->type == OPTION_LISTEN || def->type == OPTION_ENDPOINTS);
     to->origins[option_index(def)] = from->origins[option_index(def)];
     switch (def->type) {
     case OPTION_LISTEN:
         copy_listen(to, from);
+        return;
+    case OPTION_ENDPOINTS:
+        option_copy_endpoints(to, from);
         return;
     case OPTION_FILE:
     case OPTION_FOLDER:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is taken: values, which source wins, what a reload takes over, what gets a warning. */
+#include "common/mem.h"
 #include "options_rig.h"
 
 static void test_defaults(void **state)
@@ -331,6 +332,36 @@ static int reload(const struct options *old, const char *const *args, struct opt
     return options_reload(old, argc, argv, env, ret, ignored, err);
 }
 
+/* What is listened on stays, so it decides who may ask, whatever the file says by now; webhooks stay too. */
+static void test_reload_of_lists(void **state)
+{
+    (void)state;
+    static const char account[] = "accounts: [{name: a, keys: 'sha256:"
+                                  "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'}]\n";
+    const char *const *args = WORDS("--config=rac.yaml");
+    cleanup_free char *before = mem_printf(
+        "%slisten: ':1'\nnotifications.endpoints: [{name: x, url: 'http://x', headers: {A: b}}]\n", account);
+    cleanup_free char *after = mem_printf(
+        "%slisten: '127.0.0.1:1'\nnotifications.endpoints: [{name: x, url: 'http://x', headers: {A: c}}]\n",
+        account);
+    cleanup_options struct options *old = rig_yaml(before);
+    cleanup_options struct options *o = NULL;
+    cleanup_free char *none = NULL;
+    cleanup_free char *ignored = NULL;
+    struct err err = {0};
+    assert_int_equal(old->anonymous, 0);
+    assert_int_equal(reload(old, args, &o, &none, &err), 0);
+    assert_null(none);
+    options_free(o);
+    o = NULL;
+    rig_write("rac.yaml", after, strlen(after), 0600);
+    assert_int_equal(reload(old, args, &o, &ignored, &err), 0);
+    assert_string_equal(ignored, "listen, notifications.endpoints");
+    assert_int_equal(o->anonymous, 0);
+    assert_string_equal(o->endpoints[0].headers[0], old->endpoints[0].headers[0]);
+    assert_ptr_not_equal(o->endpoints[0].headers[0], old->endpoints[0].headers[0]);
+}
+
 static void test_reload(void **state)
 {
     (void)state;
@@ -400,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_actions),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reload_of_lists),
     };
     return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }
