@@ -110,7 +110,8 @@ def test_copies_in_parts(rgw, file):
 
 
 def test_buckets(rgw):
-    assert rgw.ok("buckets").text == "data\n"
+    names = rgw.ok("buckets").text.splitlines()  # tests of the mount may have made others
+    assert names == sorted(set(names)) and "data" in names
     rgw.ok("check", "data")
     rgw.ok("check", "data", "some/prefix")
 
