@@ -223,7 +223,7 @@ static void on_blob(struct collect *c, const struct report *r)
     struct collect_pull *p = NULL;
     const struct served_part *part = NULL;
     for (struct collect_pull *one = t ? t->pulls : NULL; one && !part; one = one->next) {
-        part = served_find(one->served, &r->digest);
+        part = served_find(one->served, report_text(r, REPORT_DIGEST));
         p = one;
     }
     if (!part)

@@ -81,7 +81,7 @@ void notes_followed(struct collect *c, struct track *t, const struct served *ser
     bool first = true;
     for (struct note *n = t->notes; n; n = n->next) {
         const struct served_part *child =
-            n->served->is_index ? served_find(n->served, &served->digest) : NULL;
+            n->served->is_index ? served_find(n->served, served->digest.s) : NULL;
         if (!child && !digest_eq(&n->served->digest, &served->digest))
             continue;
         if (first && by_digest) {

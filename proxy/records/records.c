@@ -20,8 +20,8 @@
 #include "proxy/records/feed.h"
 #include "proxy/records/ring.h"
 
-#define RING_BYTES     ((size_t)4 << 20) /* a worker: about 10,000 reports */
-#define GATHER_MS      200               /* between two transactions */
+#define RING_BYTES     ((size_t)8 << 20) /* a worker: about 40,000 reports */
+#define GATHER_MS      100               /* between two transactions */
 #define BACKLOG_MAX    20000             /* records that wait for a journal that does not take them */
 #define RETRY_MS       1000
 #define TIDY_MS        60000
@@ -146,12 +146,12 @@ void records_manifest(struct records *c, unsigned worker, const struct records_w
 static void report_blob(struct records *c, unsigned worker, enum report_kind kind,
                         const struct records_blob *blob)
 {
-    const struct slice text[REPORT_TEXTS] = {
-        [REPORT_NODE] = slice_of(blob->node), [REPORT_NAME] = slice_of(blob->name)};
+    const struct slice text[REPORT_TEXTS] = {[REPORT_NODE] = slice_of(blob->node),
+                                             [REPORT_NAME] = slice_of(blob->name),
+                                             [REPORT_DIGEST] = slice_of(blob->digest->s)};
     struct report *r = report_begin(c, worker, kind, text);
     if (!r)
         return;
-    r->digest = *blob->digest;
     r->bytes = blob->bytes;
     r->miss = blob->miss;
     report_end(c, worker);

@@ -9,7 +9,8 @@ enum report_kind { REPORT_MANIFEST, REPORT_BLOB_BEGIN, REPORT_BLOB_END };
 
 enum report_text {
     REPORT_NODE,
-    REPORT_NAME, /* of blobs */
+    REPORT_NAME,   /* of blobs */
+    REPORT_DIGEST, /* of blobs */
     REPORT_LOCATION,
     REPORT_ADDRESS,
     REPORT_SUBJECT,
@@ -30,8 +31,7 @@ struct report {
     int64_t time_ms;           /* wall clock */
     struct served *served;     /* REPORT_MANIFEST: a reference */
     uint64_t bytes;
-    struct digest digest; /* blobs */
-    char text[];          /* its first byte is a NUL */
+    char text[]; /* its first byte is a NUL */
 };
 
 static inline const char *report_text(const struct report *r, enum report_text which)

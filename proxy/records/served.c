@@ -61,10 +61,10 @@ const char *served_platform(struct served *s)
     return atomic_load_explicit(&s->has_platform, memory_order_acquire) ? s->platform : "";
 }
 
-const struct served_part *served_find(const struct served *s, const struct digest *digest)
+const struct served_part *served_find(const struct served *s, const char *digest)
 {
     for (size_t i = 0; i < s->part_count; ++i)
-        if (digest_eq(&s->part[i].digest, digest))
+        if (strcmp(s->part[i].digest.s, digest) == 0)
             return &s->part[i];
     return NULL;
 }

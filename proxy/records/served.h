@@ -49,5 +49,5 @@ void served_set_platform(struct served *s, const char *platform);
 /* "" while it is not known. */
 const char *served_platform(struct served *s);
 /* NULL if it does not list it. */
-const struct served_part *served_find(const struct served *s, const struct digest *digest);
+const struct served_part *served_find(const struct served *s, const char *digest);
 #endif

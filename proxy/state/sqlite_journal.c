@@ -94,7 +94,8 @@ static int open_conn(struct sqlite_journal *j, struct journal_conn *c, bool writ
     sqlite3_progress_handler(c->db, 10000, is_late, c);
     return journal_exec(
         c->db,
-        writer ? "PRAGMA mmap_size = 0; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; "
+        writer ? "PRAGMA mmap_size = 0; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768; "
+                 "PRAGMA wal_autocheckpoint = 4000; "
                  "PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY"
                : "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -8192; "
                  "PRAGMA temp_store = MEMORY",

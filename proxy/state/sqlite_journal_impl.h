@@ -23,7 +23,7 @@
 #define JOURNAL_READERS   2
 #define JOURNAL_DAY_MS    INT64_C(86400000)
 #define JOURNAL_SLACK_MS  INT64_C(86400000)
-#define JOURNAL_NAMES_MAX 20000 /* numbers of texts and their like, kept in memory */
+#define JOURNAL_NAMES_MAX 50000 /* numbers of texts and their like, kept in memory */
 #define JOURNAL_TIDY_ROWS 2000  /* records forgotten in one piece */
 #define JOURNAL_QUERY_MS  10000 /* a query that takes longer is ended */
 
