@@ -346,8 +346,8 @@ const struct option_def option_table[] = {
      MEMBER(token_guesses),
      .initial = "60",
      .max = 1000000000,
-     .help = "Unknown container tokens a minute and client address; past it, tokens that are not in use are "
-             "answered 429. 0 is no limit."},
+     .help = "Unknown container tokens a minute and client address; more of them are answered 429. 0 is no "
+             "limit."},
     {.group = "Container tokens",
      .name = "tokens.max-layers",
      .type = OPTION_UINT,

@@ -50,7 +50,7 @@ void rate_free(struct rate *r)
     free(r);
 }
 
-static unsigned count(struct rate *r, const struct net_address *who, bool take)
+unsigned rate_take(struct rate *r, const struct net_address *who)
 {
     struct net_address key = *who;
     struct entry *e;
@@ -63,7 +63,7 @@ static unsigned count(struct rate *r, const struct net_address *who, bool take)
     while (r->list && now - r->list->begin_ms >= RATE_WINDOW_MS)
         drop(r, r->list);
     HASH_FIND(hh, r->map, &key, sizeof key, e);
-    if (!e && take) {
+    if (!e) {
         e = mem_new(struct entry);
         e->who = key;
         e->begin_ms = now;
@@ -73,20 +73,10 @@ static unsigned count(struct rate *r, const struct net_address *who, bool take)
             drop(r, r->list);
     }
     unsigned wait_s = 0;
-    if (e && e->times >= r->limit)
+    if (e->times >= r->limit)
         wait_s = (unsigned)((RATE_WINDOW_MS - (now - e->begin_ms) + 999) / 1000);
-    else if (e && take)
+    else
         ++e->times;
     pthread_mutex_unlock(&r->lock);
     return wait_s;
-}
-
-unsigned rate_take(struct rate *r, const struct net_address *who)
-{
-    return count(r, who, true);
-}
-
-unsigned rate_look(struct rate *r, const struct net_address *who)
-{
-    return count(r, who, false);
 }

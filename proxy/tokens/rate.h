@@ -16,6 +16,4 @@ void rate_free(struct rate *r);        /* NULL is fine */
 /* One more time. 0: within the limit; else the seconds until it may do it again. IPv6 addresses count by
  * their /64: whoever has one has all of it. */
 unsigned rate_take(struct rate *r, const struct net_address *who);
-/* The same without counting. */
-unsigned rate_look(struct rate *r, const struct net_address *who);
 #endif

@@ -10,7 +10,8 @@
  *     revoke ─> out of memory, out of the state ──> answered
  *
  * One table for all workers, so that a revocation holds everywhere at once. Any worker's loop. Guesses are
- * counted per address; who guesses too much is answered ERR_LIMITED before the state is asked.
+ * counted per address: past the limit, unknown tokens are answered ERR_LIMITED. Tokens that exist are not: an
+ * address may be that of a whole site, where somebody still tries what has expired.
  */
 #include "common/loop.h"
 #include "proxy/cache/repo.h"
