@@ -138,16 +138,48 @@ const char *option_env(char *const *env, const char *name)
     return NULL;
 }
 
-/* Only what is one slip away: other programs may have variables of that prefix. */
-static void warn_of_slip(struct options *o, struct slice name)
+/* Of the programs in images and of our scripts, which share the prefix: all that begin with one of these. */
+static const char *const others[] = {
+    "RAC_S3_",    "RAC_ARCHITECTURES", "RAC_BIN_DIR",   "RAC_CACHE_DIR",    "RAC_CERTIFICATES",
+    "RAC_CONFIG", "RAC_DEB_",          "RAC_DIR_MODE",  "RAC_FILE_MODE",    "RAC_FLUSH_TIMEOUT",
+    "RAC_GID",    "RAC_LAYER",         "RAC_MEMORY",    "RAC_METADATA_TTL", "RAC_MOUNT",
+    "RAC_POSIX",  "RAC_READY_MESSAGE", "RAC_READ_ONLY", "RAC_THREADS",      "RAC_UID",
+};
+
+static bool ends_with(const char *text, const char *end)
 {
-    cleanup_free char *text = mem_strndup(name.p, name.len);
-    struct nearest near = nearest_to(text);
+    size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* The kubelet tells every container of the services beside it: RAC_PORT_9090_TCP_ADDR is of one called "rac".
+ */
+static bool is_kubernetes(const char *name)
+{
+    return strstr(name, "_SERVICE_HOST") || strstr(name, "_SERVICE_PORT") || ends_with(name, "_PORT") ||
+           strstr(name, "_TCP") || strstr(name, "_UDP");
+}
+
+static bool is_credential(const char *name)
+{
+    return strncmp(name, "RAC_UPSTREAM_", 13) == 0 &&
+           (ends_with(name, "_USERNAME") || ends_with(name, "_PASSWORD") ||
+            ends_with(name, "_PASSWORD_FILE"));
+}
+
+static void warn_of_unknown(struct options *o, const char *name)
+{
+    struct nearest near = nearest_to(name);
     char(*variables)[OPTION_NAME_MAX + 1] = mem_alloc(option_count * sizeof *variables);
+    bool is_known = is_credential(name) || is_kubernetes(name);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; ++i)
+        is_known = is_known || strncmp(name, others[i], strlen(others[i])) == 0;
     for (size_t i = 0; i < option_count; ++i)
         nearest_offer(&near, option_variable(&option_table[i], variables[i]));
-    if (near.best && near.distance <= 2)
-        option_warn(o, "the environment's %s means nothing here: %s is meant?", text, near.best);
+    if (!is_known && near.best)
+        option_warn(o, "the environment's %s means nothing here: %s is meant?", name, near.best);
+    else if (!is_known)
+        option_warn(o, "the environment's %s means nothing here", name);
     free(variables);
 }
 
@@ -162,7 +194,7 @@ int option_apply_env(struct options *o, char *const *env, struct err *err)
         cleanup_free char *name_text = mem_strndup(name.p, name.len);
         const struct option_def *def = option_by_variable(name_text);
         if (!def)
-            warn_of_slip(o, name);
+            warn_of_unknown(o, name_text);
         /* An empty variable is one that is not set: what `RAC_DATA= rac-proxy` and compose files mean by it.
          */
         else if (value.len && apply(o, def, value.p, &origin, err) < 0)

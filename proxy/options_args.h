@@ -9,7 +9,7 @@
 int option_scan_args(struct options *o, int argc, char *const *argv, struct err *err);
 /* Second pass, over arguments that option_scan_args took. */
 int option_apply_args(struct options *o, int argc, char *const *argv, struct err *err);
-/* The variables of the table. One that is nearly one of them gets a warning. */
+/* The variables of the table. One with our prefix that is none of ours gets a warning. */
 int option_apply_env(struct options *o, char *const *env, struct err *err);
 /* The value of a variable, or NULL; borrowed. env may be NULL. */
 const char *option_env(char *const *env, const char *name);

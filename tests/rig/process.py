@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs and folders of one test session, and the promise that none of them outlives it.
 
-Every program that a session starts carries RAC_RIG=<session> in its environment and hands it on to what it starts
+Every program that a session starts carries RIG_OF_RAC=<session> in its environment and hands it on to what it starts
 itself (shims, monitors, containers' init), so that the end of the session finds all of them by looking, not by name.
 """
 import ctypes
@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-MARK = "RAC_RIG"
+MARK = "RIG_OF_RAC"
 _UNMOUNT = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
 

@@ -281,6 +281,13 @@ static void test_warnings(void **state)
     assert_non_null(slip->warnings[0]);
     assert_null(slip->warnings[1]);
     assert_true(rig_warns(slip, "RAC_CACH_SIZE means nothing here: RAC_CACHE_SIZE is meant?"));
+    cleanup_options struct options *unknown =
+        rig_options(NULL, WORDS("RAC_WEATHER=fine", "RAC_S3_BUCKETS=b", "RAC_MOUNT_TIMEOUT=1s",
+                                "RAC_PORT=tcp://10.0.0.1:9090", "RAC_PROXY_SERVICE_HOST=10.0.0.1",
+                                "RAC_PORT_9090_TCP_ADDR=10.0.0.1"));
+    assert_non_null(unknown->warnings[0]);
+    assert_null(unknown->warnings[1]);
+    assert_true(rig_warns(unknown, "RAC_WEATHER means nothing here"));
     rig_file("rac.yaml", "upstreams: [{name: a.b, username: u, password: hunter2}]\n", 0644);
     cleanup_options struct options *open = rig_options(WORDS("--config=rac.yaml"), NULL);
     assert_true(rig_warns(open, "holds a password and may be read by everybody"));
