@@ -65,6 +65,8 @@ void app_tokens_new(struct app *app);
 void app_tokens_free(struct app *app);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
+/* app_export.c: --export-pulls. Blocks; main thread. */
+int app_export_pulls(const struct options *o, struct err *err);
 /* app_records.c: the records, unless they are off; a store that cannot be opened is said, and does not keep
  * anybody from pulling. -1 only if it was made by a newer version. After the server was made. */
 int app_records_open(struct app *app, struct err *err);

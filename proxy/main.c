@@ -78,6 +78,8 @@ int main(int argc, char **argv)
         code = scrub(o);
     else if (o->action == OPTIONS_BACKUP)
         code = backup(o);
+    else if (o->action == OPTIONS_EXPORT)
+        code = app_export_pulls(o, &err) < 0 ? complain(&err, 1) : 0;
     else if (o->action == OPTIONS_HASH)
         code = app_hash_password(&err) < 0 ? complain(&err, 1) : 0;
     else if (o->action == OPTIONS_KEY)

@@ -43,7 +43,8 @@ void options_free(struct options *o)
         free(o->warnings[i]);
     char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,     o->data_dir,
                              o->inject_all,  o->default_upstream, o->public_host, o->tls_client_ca,
-                             o->layer_hosts, o->layer_ca,         o->user,        o->action_file};
+                             o->layer_hosts, o->layer_ca,         o->user,        o->action_file,
+                             o->action_since};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     free(o->listen);
@@ -104,7 +105,7 @@ int options_read(int argc, char *const *argv, char *const *env, struct options *
     if (option_scan_args(o, argc, argv, err) < 0)
         return -1;
     if (o->action == OPTIONS_SERVE || o->action == OPTIONS_CHECK || o->action == OPTIONS_SCRUB ||
-        o->action == OPTIONS_BACKUP) {
+        o->action == OPTIONS_BACKUP || o->action == OPTIONS_EXPORT) {
         const char *config = option_env(env, "RAC_CONFIG");
         if (!o->config_file && config && *config)
             o->config_file = mem_strdup(config);

@@ -157,6 +157,7 @@ struct options {
         OPTIONS_CHECK,
         OPTIONS_SCRUB,
         OPTIONS_BACKUP,  /* --backup, to action_file */
+        OPTIONS_EXPORT,  /* --export-pulls, to action_file */
         OPTIONS_HASH,    /* --hash-password */
         OPTIONS_KEY,     /* --make-key */
         OPTIONS_DOC,     /* --print-config-doc: docs/config.md */
@@ -166,7 +167,8 @@ struct options {
         OPTIONS_BASH,    /* --print-bash-completion */
         OPTIONS_ZSH,     /* --print-zsh-completion */
     } action;
-    char *action_file; /* of an action that takes one */
+    char *action_file;  /* of an action that takes one */
+    char *action_since; /* --since, of --export-pulls; NULL: all */
 
     char **
         warnings; /* what is allowed, and not wise: one line each, for the log; NULL-terminated, never NULL */

@@ -83,8 +83,9 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
         if (!arg.action)
             continue;
         if (arg.action->action < 0) {
-            free(o->config_file);
-            o->config_file = mem_strdup(arg.value);
+            char **to = arg.action->action == OPTION_ACTION_CONFIG ? &o->config_file : &o->action_since;
+            free(*to);
+            *to = mem_strdup(arg.value);
             continue;
         }
         /* --help among other things is --help. */
@@ -100,6 +101,8 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
             o->action_file = mem_strdup(arg.value);
         }
     }
+    if (o->action_since && o->action != OPTIONS_EXPORT && o->action != OPTIONS_HELP)
+        return err_set(err, ERR_INVALID, "--since: is for --export-pulls");
     return 0;
 }
 

@@ -39,7 +39,7 @@ static void print_pattern(FILE *out, enum kind kind, const char *commands)
     }
     /* Actions with a value take a file. */
     for (size_t i = 0; kind == KIND_FILE && i < option_action_count; ++i) {
-        if (option_actions[i].meta) {
+        if (option_actions[i].meta && option_actions[i].action != OPTION_ACTION_SINCE) {
             (void)fprintf(out, "%s%s", before, option_actions[i].flag);
             if (option_actions[i].letter)
                 (void)fprintf(out, " | -%c", option_actions[i].letter);
@@ -148,7 +148,10 @@ void options_print_zsh_completion(FILE *out)
         const struct option_action *a = &option_actions[i];
         (void)fprintf(out, " \\\n  '%s%s[", a->flag, a->meta ? "=" : "");
         print_brief(out, a->help);
-        (void)fprintf(out, "]%s'", a->meta ? ":file:_files" : "");
+        (void)fprintf(out, "]%s'",
+                      !a->meta                           ? ""
+                      : a->action == OPTION_ACTION_SINCE ? ":time:"
+                                                         : ":file:_files");
     }
     (void)fputc('\n', out);
 }

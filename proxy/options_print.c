@@ -225,6 +225,7 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
     case OPTIONS_SERVE:
     case OPTIONS_SCRUB:
     case OPTIONS_BACKUP:
+    case OPTIONS_EXPORT:
     case OPTIONS_HASH:
     case OPTIONS_KEY:
         break;

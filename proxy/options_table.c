@@ -496,13 +496,20 @@ const struct option_def option_table[] = {
 const size_t option_count = sizeof option_table / sizeof option_table[0];
 
 const struct option_action option_actions[] = {
-    {"--config", 'c', -1, "FILE", "Read options from a YAML file. Also RAC_CONFIG."},
+    {"--config", 'c', OPTION_ACTION_CONFIG, "FILE", "Read options from a YAML file. Also RAC_CONFIG."},
     {"--check-config", 0, OPTIONS_CHECK, NULL,
      "Say whether all options are valid, and what they are; serve nothing."},
     {"--scrub", 0, OPTIONS_SCRUB, NULL,
      "Read all stored blobs again, check their digests, move wrong ones away."},
     {"--backup", 0, OPTIONS_BACKUP, "FILE",
      "Copy the state (tokens, links, tags; not the blobs) to a new file, also while a rac-proxy uses it."},
+    {"--export-pulls", 0, OPTIONS_EXPORT, "FILE",
+     "Write the pull records to a file, one JSON object a line, compressed if its name ends with .zst; - is "
+     "standard "
+     "output. Also while a rac-proxy writes them."},
+    {"--since", 0, OPTION_ACTION_SINCE, "TIME",
+     "With --export-pulls: only records since then; a time, as 2026-01-31T12:00:00Z, or how long ago, as "
+     "7d."},
     {"--hash-password", 0, OPTIONS_HASH, NULL,
      "Read a password, from the terminal or standard input, and print its hash for 'accounts'."},
     {"--make-key", 0, OPTIONS_KEY, NULL, "Print a new API key, and its digest for 'accounts'."},

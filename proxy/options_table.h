@@ -57,10 +57,12 @@ struct option_def {
 struct option_action {
     const char *flag; /* "--help" */
     char letter;      /* 'h' for -h, 0: none */
-    int action;       /* OPTIONS_HELP; -1: --config, which takes a file */
+    int action;       /* OPTIONS_HELP, or one of the two below */
     const char *meta; /* NULL: takes no value */
     const char *help;
 };
+
+enum { OPTION_ACTION_CONFIG = -1, OPTION_ACTION_SINCE = -2 }; /* --config FILE, --since TIME */
 
 extern const struct option_def option_table[];
 extern const size_t option_count;
