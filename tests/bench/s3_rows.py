@@ -21,10 +21,18 @@ class Row:
     unit: str
     aim: float
     more_is_better: bool
+    peer: tuple                # (who, its figure where the aim was set): what to beat there, and so by how much
     run: typing.Callable       # (bench, folder of the mount) -> figure
     ceiling: typing.Callable   # (bench) -> figure of the server alone, or None
     useful: typing.Callable    # (bench) -> bytes that were read by that; 0: it is not about reading
     form: str = "{:.0f}"
+
+    def better(self, ours, theirs):
+        """How many times ours is better, whichever way is up."""
+        return ours / theirs if self.more_is_better else theirs / ours
+
+    def reached(self, ours):
+        return self.better(ours, self.aim) >= 1
 
 
 class Bench:
@@ -213,13 +221,14 @@ def _nothing(*_):
 
 
 ROWS = [
-    Row("read, 1 reader", "MiB/s", 480, True, _read(1), _read_curl(1), lambda b: b.mib * MIB),
-    Row("read, 4 readers", "MiB/s", 400, True, _read(4), _read_curl(4), lambda b: 4 * b.mib * MIB),
-    Row("random 256 KiB direct", "MiB/s", 90, True, _random, _random_curl, lambda b: b.random_read),
-    Row("write", "MiB/s", 200, True, _write, _write_curl, _nothing),
-    Row("first byte", "ms", 5, False, _first_byte, _first_byte_curl, lambda b: 1, "{:.1f}"),
-    Row("ls -l of 1,000, cold", "s", 0.06, False, _ls, _ls_curl, _nothing, "{:.3f}"),
-    Row("cat of 1,000 × 100 B", "s", 1.5, False, _cat, _cat_curl(4), lambda b: MANY * 100, "{:.2f}"),
-    Row("cat of 1,000 × 100 B, listed before", "s", 0.6, False, _cat_listed, _cat_curl(4), lambda b: MANY * 100, "{:.2f}"),
-    Row("create 200 × 2 B", "s", 0.8, False, _create, _create_curl, _nothing, "{:.2f}"),
+    Row("read, 1 reader", "MiB/s", 480, True, ("s3fs", 404), _read(1), _read_curl(1), lambda b: b.mib * MIB),
+    Row("read, 4 readers", "MiB/s", 400, True, ("s3fs", 275), _read(4), _read_curl(4), lambda b: 4 * b.mib * MIB),
+    Row("random 256 KiB direct", "MiB/s", 90, True, ("rclone", 10), _random, _random_curl, lambda b: b.random_read),
+    Row("write", "MiB/s", 200, True, ("s3fs", 144), _write, _write_curl, _nothing),
+    Row("first byte", "ms", 5, False, ("s3fs", 89), _first_byte, _first_byte_curl, lambda b: 1, "{:.1f}"),
+    Row("ls -l of 1,000, cold", "s", 0.06, False, ("s3fs", 0.8), _ls, _ls_curl, _nothing, "{:.3f}"),
+    Row("cat of 1,000 × 100 B", "s", 1.5, False, ("s3fs", 4.5), _cat, _cat_curl(4), lambda b: MANY * 100, "{:.2f}"),
+    Row("cat of 1,000 × 100 B, listed before", "s", 0.6, False, ("s3fs", 4.5), _cat_listed, _cat_curl(4), lambda b: MANY * 100,
+        "{:.2f}"),
+    Row("create 200 × 2 B", "s", 0.8, False, ("s3fs", 3.6), _create, _create_curl, _nothing, "{:.2f}"),
 ]
