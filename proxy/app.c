@@ -68,6 +68,7 @@ static void worker_end(struct loop *loop, void *arg)
         tokens_stop(app->tokens);
         app_records_stop(app);
     }
+    registry_worker_stop(w->registry);
     upstream_client_stop(w->client);
     struct metric *fills = metric_get("rac_fills_in_flight", "");
     unsigned quiet = 0;

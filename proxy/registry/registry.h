@@ -60,6 +60,9 @@ struct registry {
 struct registry_worker;
 struct registry_worker *
 registry_worker_new(struct registry_config *config); /* takes a reference of its own */
+/* Forgets all names, and with them what would go on asking by itself; before the last answers are waited for.
+ */
+void registry_worker_stop(struct registry_worker *w);
 void registry_worker_free(struct registry_worker *w);
 void registry_worker_set_config(struct registry_worker *w, struct registry_config *config); /* on its loop */
 

@@ -94,12 +94,17 @@ void registry_worker_set_config(struct registry_worker *w, struct registry_confi
     w->config = registry_config_ref(config);
 }
 
+void registry_worker_stop(struct registry_worker *w)
+{
+    while (w->lru)
+        drop(w, w->lru);
+}
+
 void registry_worker_free(struct registry_worker *w)
 {
     if (!w)
         return;
-    while (w->lru)
-        drop(w, w->lru);
+    registry_worker_stop(w);
     registry_config_unref(w->config);
     free(w);
 }

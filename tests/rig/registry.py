@@ -13,11 +13,11 @@ from rig.process import Daemon
 from rig.wire import Connection
 
 
-def bcrypt(password):
+def bcrypt(password, cost=4):
     """The one kind of password hash that the registry takes, from the C library (Python's crypt module is going away)."""
     libcrypt = ctypes.CDLL("libcrypt.so.1")
     libcrypt.crypt.restype = ctypes.c_char_p
-    return libcrypt.crypt(password.encode(), b"$2b$04$" + b"rigrigrigrigrigrigrigu").decode()
+    return libcrypt.crypt(password.encode(), b"$2b$%02d$" % cost + b"rigrigrigrigrigrigrigu").decode()
 
 
 class Registry:

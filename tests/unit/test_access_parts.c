@@ -102,6 +102,11 @@ static void passwords(void **state)
 static void long_passwords(void **state)
 {
     (void)state;
+    /* Of an empty password, which we do not make but others do: no other is it, by being refused. */
+    static const char empty[] = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy";
+    assert_true(password_matches(SLICE_LIT(""), empty));
+    assert_false(password_matches(SLICE_LIT("\0"), empty));
+    assert_false(password_matches(SLICE_LIT("\0x"), empty));
     char hash[PASSWORD_HASH_MAX], text[PASSWORD_MAX + 1];
     struct err err;
     memset(text, 'x', sizeof text);
@@ -109,6 +114,7 @@ static void long_passwords(void **state)
     assert_int_equal(password_hash((struct slice){text, PASSWORD_MAX}, hash, &err), 0);
     assert_true(password_matches((struct slice){text, PASSWORD_MAX}, hash));
     assert_false(password_matches((struct slice){text, PASSWORD_MAX + 1}, hash));
+    assert_false(password_matches((struct slice){text, PASSWORD_MAX + 1}, empty));
 }
 
 static void keys(void **state)
