@@ -13,7 +13,7 @@ static bool parse_bare(struct slice text, struct net_address *ret)
         return false;
     memcpy(copy, text.p, text.len);
     copy[text.len] = '\0';
-    if (inet_pton(AF_INET6, copy, a.b) != 1) {
+    if (!memchr(text.p, ':', text.len) || inet_pton(AF_INET6, copy, a.b) != 1) {
         memcpy(a.b, mapped, sizeof mapped);
         if (inet_pton(AF_INET, copy, a.b + sizeof mapped) != 1)
             return false;
@@ -106,9 +106,26 @@ bool net_is_loopback(const struct net_address *a)
     return net_is_ipv4(a) ? a->b[12] == 127 : memcmp(a->b, one.b, sizeof one.b) == 0;
 }
 
+/* inet_ntop goes through sprintf here, which each request would feel. */
+static void format_ipv4(const uint8_t b[4], char *out)
+{
+    for (int i = 0; i < 4; ++i) {
+        if (i)
+            *out++ = '.';
+        if (b[i] >= 100)
+            *out++ = (char)('0' + b[i] / 100);
+        if (b[i] >= 10)
+            *out++ = (char)('0' + b[i] / 10 % 10);
+        *out++ = (char)('0' + b[i] % 10);
+    }
+    *out = '\0';
+}
+
 char *net_format(const struct net_address *a, char out[NET_TEXT_MAX])
 {
-    bool v4 = net_is_ipv4(a);
-    (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? a->b + sizeof mapped : a->b, out, NET_TEXT_MAX);
+    if (net_is_ipv4(a))
+        format_ipv4(a->b + sizeof mapped, out);
+    else
+        (void)inet_ntop(AF_INET6, a->b, out, NET_TEXT_MAX);
     return out;
 }

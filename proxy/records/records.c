@@ -26,7 +26,7 @@
 #define RETRY_MS       1000
 #define TIDY_MS        60000
 #define COMPLAIN_MS    60000
-#define NICE           15 /* serving comes first */
+#define NICE           19 /* serving comes first */
 #define READERS        2
 #define CURSORS_MAX    64
 #define CURSOR_NAME    128
@@ -47,6 +47,7 @@ struct records {
     int wake_fd;
     atomic_bool is_asleep, is_ending;
     _Atomic uint64_t dropped; /* reports and records */
+    _Atomic int64_t wall_ms; /* what wall time is ahead of the monotonic clock: one clock is asked, not two */
     struct metric *written_pulls, *written_checks, *dropped_reports, *dropped_records, *failed, *seconds,
         *waiting;
     pthread_t thread;
@@ -99,7 +100,7 @@ static struct report *report_begin(struct records *c, unsigned worker, enum repo
     }
     r->kind = kind;
     r->stamp_us = clock_mono_us();
-    r->time_ms = clock_wall_ms();
+    r->time_ms = (int64_t)(r->stamp_us / 1000) + atomic_load_explicit(&c->wall_ms, memory_order_relaxed);
     r->served = NULL;
     r->text[0] = '\0';
     uint16_t at = 1;
@@ -421,6 +422,11 @@ static void restore(struct records *c)
         log_warn("questions that were kept are not read", F_ERR(&err));
 }
 
+static void set_wall(struct records *c)
+{
+    atomic_store_explicit(&c->wall_ms, clock_wall_ms() - (int64_t)clock_mono_ms(), memory_order_relaxed);
+}
+
 static void *run(void *arg)
 {
     struct records *c = arg;
@@ -431,6 +437,7 @@ static void *run(void *arg)
     (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
     restore(c);
     while (!c->is_ending) {
+        set_wall(c);
         unsigned n = take_reports(c, clock_mono_us());
         uint64_t due_us = collect_tick(c->collect, clock_mono_us()), now_ms = clock_mono_ms();
         if (now_ms >= c->retry_ms && !write_batch(c))
@@ -475,6 +482,7 @@ struct records *records_new(const struct records_config *config)
     c->feed = feed_new(c->journal);
     c->collect = collect_new(config->check_window_ms, &out);
     pthread_mutex_init(&c->cursor_lock, NULL);
+    set_wall(c);
     if (pthread_create(&c->thread, NULL, run, c) != 0)
         abort();
     return c;
