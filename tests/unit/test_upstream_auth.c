@@ -318,6 +318,34 @@ static void test_token_that_is_used_once(void **state)
     }
 }
 
+/* Whoever asks to forget leaves nothing for the next one, neither a token nor that Basic is wanted. */
+static void test_forget(void **state)
+{
+    struct fixture *x = *state;
+    struct fetch_params params = {.path = "/v2/a/b/1", .repository = "a/b", .forget = true};
+    struct got g;
+    params.upstream = x->upstream;
+    for (unsigned i = 1; i <= 3; ++i) {
+        g = (struct got){0};
+        got_run(&g, &x->bench, &params);
+        assert_int_equal(g.head.status, 200);
+        got_free(&g);
+        assert_int_equal(server_count(x->server, "GET /token", NULL), i);
+    }
+    with_credentials(x, (struct upstream_config){0});
+    params.upstream = x->upstream;
+    (void)strcpy(x->challenge, "WWW-Authenticate: Basic realm=\"r\"");
+    (void)strcpy(x->accepted, "Basic dXNlcjpzZWNyZXQ=");
+    unsigned before = server_count(x->server, "GET /v2/", NULL);
+    for (unsigned i = 1; i <= 3; ++i) {
+        g = (struct got){0};
+        got_run(&g, &x->bench, &params);
+        assert_int_equal(g.head.status, 200);
+        got_free(&g);
+        assert_int_equal(server_count(x->server, "GET /v2/", NULL), before + 2 * i);
+    }
+}
+
 /* What the token server does, one a line: a head with its status, or the error. */
 static const struct {
     const char *status, *headers, *body;
@@ -746,6 +774,7 @@ int main(void)
         with_server(test_401_in_a_loop),
         with_server(test_revoked_token_is_replaced),
         with_server(test_token_that_is_used_once),
+        with_server(test_forget),
         with_server(test_token_answers),
         with_server(test_realms),
         with_server(test_token_server_without_end),
