@@ -65,6 +65,10 @@ struct injection;
  * result has one reference, the caller's. */
 struct injection *injection_parse(const void *json, size_t len, enum injection_trust trust,
                                   const char *base_dir, struct err *err);
+/* The same of a client's JSON that was parsed already (json_t of jansson: inline layers are large, and not
+ * copied for it). */
+struct json_t;
+struct injection *injection_from_client(const struct json_t *root, struct err *err);
 /* Reads a file of the configuration; file names in it are relative to its folder. Blocks. ERR_IO,
  * ERR_INVALID. */
 struct injection *injection_load(const char *path, struct err *err);

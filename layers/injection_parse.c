@@ -218,6 +218,16 @@ static int parse_members(const struct parser *ps, const json_t *obj, struct inje
     return 0;
 }
 
+struct injection *injection_from_client(const struct json_t *root, struct err *err)
+{
+    struct parser ps = {.trust = INJECTION_FROM_CLIENT};
+    cleanup_injection struct injection *inj = injection_new();
+    if (parse_members(&ps, root, inj, err) < 0)
+        return NULL;
+    injection_seal(inj);
+    return steal_ptr(&inj);
+}
+
 struct injection *injection_parse(const void *json, size_t len, enum injection_trust trust,
                                   const char *base_dir, struct err *err)
 {

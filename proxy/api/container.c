@@ -246,38 +246,47 @@ static void on_proven(void *arg, const struct err *err)
         rewrite(w);
 }
 
-/* containerConfig, the layers of the includes, the platform: one injection. */
-static int compose(struct wish *w, struct err *err)
+/* containerConfig and the layers of the includes: one injection. Of a large one, in a job. */
+static void compose(void *arg)
 {
-    const struct token_request *q = w->q;
-    const char *own = injection_json(q->injection);
-    char platform[PLATFORM_STR_MAX];
-    cleanup_json json_t *doc = json_parse(own, strlen(own), INJECTION_BYTES_MAX * 2, err);
+    struct wish *w = arg;
+    const char *own = injection_json(w->q->injection);
+    cleanup_json json_t *doc = json_parse(own, strlen(own), INJECTION_BYTES_MAX * 2, &w->err);
+    w->failed = true;
     if (!doc)
-        return -1;
-    if (w->included) {
-        if (!json_object_get(doc, "layers"))
-            (void)json_object_set_new(doc, "layers", json_array());
-        (void)json_array_extend(json_object_get(doc, "layers"), w->included);
-    }
-    if (!q->all_platforms)
-        (void)json_object_set_new(doc, "platform", json_string(platform_format(&q->platform, platform)));
+        return;
+    if (!json_object_get(doc, "layers"))
+        (void)json_object_set_new(doc, "layers", json_array());
+    (void)json_array_extend(json_object_get(doc, "layers"), w->included);
     size_t len;
     cleanup_free char *text = json_format(doc, &len);
     /* Ours by now: no member is one that a client may not set. */
-    w->injection = injection_parse(text, len, INJECTION_FROM_CONFIGURATION, "/", err);
-    return w->injection ? token_request_check_layers(w->injection, &w->api->containers->limits, err) : -1;
+    w->injection = injection_parse(text, len, INJECTION_FROM_CONFIGURATION, "/", &w->err);
+    w->failed =
+        !w->injection || token_request_check_layers(w->injection, &w->api->containers->limits, &w->err) < 0;
+}
+
+static void on_composed(void *arg)
+{
+    struct wish *w = arg;
+    if (w->failed)
+        end(w, &w->err);
+    else
+        injected_layers_prove(w->api->registry->layers, w->loop, w->q->injection,
+                              w->api->containers->limits.unpacked_bytes, on_proven, w);
 }
 
 static void get_layers(struct wish *w)
 {
-    struct err err;
-    if (compose(w, &err) < 0) {
-        end(w, &err);
-        return;
+    if (!w->included) {
+        w->injection = injection_ref(w->q->injection);
+        on_composed(w);
+    } else if (w->body_len > INLINE_BODY) {
+        jobs_submit(w->api->registry->layer_jobs, w->loop, compose, on_composed, w);
+    } else {
+        compose(w);
+        on_composed(w);
     }
-    injected_layers_prove(w->api->registry->layers, w->loop, w->q->injection,
-                          w->api->containers->limits.unpacked_bytes, on_proven, w);
 }
 
 /* ---- images ---- */

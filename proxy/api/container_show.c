@@ -10,7 +10,8 @@
 #include "proxy/api/container.h"
 #include "proxy/http/response.h"
 
-#define PATH "/container-token/"
+#define PATH        "/container-token/"
+#define INLINE_TEXT ((size_t)64 << 10) /* what is read on the loop itself */
 
 const char *container_time(int64_t ms, char out[CONTAINER_TIME_MAX])
 {
@@ -56,6 +57,9 @@ struct ask {
     struct request *r; /* NULL: gone */
     struct loop *loop;
     struct grant *token;
+    char *text; /* of the injection, while it is read */
+    size_t len;
+    json_t *config; /* the injection as it is shown; NULL: none */
     void (*then)(struct ask *a);
 };
 
@@ -64,6 +68,8 @@ static void ask_unref(struct ask *a)
     if (--a->refs)
         return;
     grant_unref(a->token);
+    free(a->text);
+    json_decref(a->config);
     free(a);
 }
 
@@ -129,7 +135,7 @@ static json_t *config_of(const char *text, size_t len)
     return steal_ptr(&config);
 }
 
-static void describe(struct ask *a, const char *text, size_t len)
+static void describe(struct ask *a)
 {
     const struct grant *t = a->token;
     cleanup_json json_t *doc = json_object();
@@ -147,9 +153,8 @@ static void describe(struct ask *a, const char *text, size_t len)
     put(doc, "sourceDigest", t->source.s);
     put(doc, "targetDigest", t->target.s);
     put(doc, "containerPlatform", t->platform ? t->platform : "all");
-    json_t *config = text ? config_of(text, len) : NULL;
-    if (config)
-        (void)json_object_set_new(doc, "containerConfig", config);
+    if (a->config)
+        (void)json_object_set(doc, "containerConfig", a->config);
     if (t->note) {
         cleanup_json json_t *note = json_parse(t->note, strlen(t->note), JSON_DOCUMENT_MAX, NULL);
         (void)json_object_update_missing(doc, note);
@@ -163,14 +168,35 @@ static void describe(struct ask *a, const char *text, size_t len)
     api_json(a->r, 200, out, out_len);
 }
 
+static void read_config(void *arg)
+{
+    struct ask *a = arg;
+    a->config = config_of(a->text, a->len);
+}
+
+static void on_config(void *arg)
+{
+    struct ask *a = arg;
+    if (a->r)
+        describe(a);
+    ask_unref(a);
+}
+
 static void on_injection(void *arg, const char *text, size_t len, const struct err *err)
 {
     struct ask *a = arg;
-    if (a->r && err)
-        api_err(a->r, err);
-    else if (a->r)
-        describe(a, text, len);
-    ask_unref(a);
+    if (!a->r || err) {
+        if (a->r)
+            api_err(a->r, err);
+        ask_unref(a);
+    } else if (len > INLINE_TEXT) { /* megabytes of layers in it: not on the loop */
+        a->text = mem_dup(text, len);
+        a->len = len;
+        jobs_submit(a->api->registry->layer_jobs, a->loop, read_config, on_config, a);
+    } else {
+        a->config = text ? config_of(text, len) : NULL;
+        on_config(a);
+    }
 }
 
 static void describe_token(struct ask *a)

@@ -124,11 +124,13 @@ static int parse_config(const json_t *root, struct token_request *q, struct err 
     const json_t *config = member(root, "containerConfig");
     if (config && !json_is_object(config))
         return err_set(err, ERR_INVALID, "'containerConfig' must be an object");
-    cleanup_json json_t *copy = config ? json_copy((json_t *)config) : json_object();
+    cleanup_json json_t *copy =
+        config ? json_copy((json_t *)config) : json_object(); /* its members are shared */
+    char platform[PLATFORM_STR_MAX];
     (void)json_object_del(copy, "platform"); /* containerPlatform says it */
-    size_t len;
-    cleanup_free char *text = json_format(copy, &len);
-    q->injection = injection_parse(text, len, INJECTION_FROM_CLIENT, NULL, err);
+    if (!q->all_platforms)
+        (void)json_object_set_new(copy, "platform", json_string(platform_format(&q->platform, platform)));
+    q->injection = injection_from_client(copy, err);
     return q->injection ? 0 : err_wrap(err, "'containerConfig'");
 }
 

@@ -28,7 +28,7 @@ struct image_name {
 
 struct token_request {
     struct image_name image;
-    struct injection *injection; /* containerConfig; may be empty, never NULL */
+    struct injection *injection; /* containerConfig, for `platform`; may be empty, never NULL */
     bool all_platforms;          /* else: */
     struct platform platform;
     struct image_name *includes;

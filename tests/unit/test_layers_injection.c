@@ -174,6 +174,7 @@ static void locations(void **state)
         {"https://h:1/p?q=%20", LAYER_HTTPS, "https://h:1/p?q=%20"},
         {"data:AAAA", LAYER_DATA, "data:AAAA"},
         {"gzip:AAAA", LAYER_GZIP, "gzip:AAAA"},
+        {"image:quay.io/nextflow/bash#ann", LAYER_IMAGE, "image:quay.io/nextflow/bash#ann"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         char text[512];
