@@ -36,6 +36,8 @@ static bool skip(struct slice *s, const char *any)
     return true;
 }
 
+#define YEAR_9999_S INT64_C(253402300799) /* its end */
+
 static bool is_day(int year, int month, int day)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -91,6 +93,9 @@ bool timestamp_parse(struct slice s, int64_t *ret_ms)
                     .tm_hour = hour,
                     .tm_min = minute,
                     .tm_sec = second};
-    *ret_ms = ((int64_t)timegm(&tm) - (int64_t)offset * 60) * 1000 + ms;
+    int64_t at_s = (int64_t)timegm(&tm) - (int64_t)offset * 60;
+    if (at_s < 0 || at_s > YEAR_9999_S)
+        return false;
+    *ret_ms = at_s * 1000 + ms;
     return true;
 }

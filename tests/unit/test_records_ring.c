@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <sched.h>
+
+#include "proxy/records/ring.h"
+
+static void test_order_and_room(void **state)
+{
+    (void)state;
+    struct ring *r = ring_new(4096);
+    unsigned in = 0, out = 0;
+    assert_null(ring_peek(r));
+    for (int round = 0; round < 1000; ++round) {
+        unsigned *p;
+        while ((p = ring_reserve(r, sizeof *p + in % 200))) {
+            assert_int_equal((uintptr_t)p % 8, 0);
+            *p = in++;
+            ring_commit(r);
+        }
+        assert_true(in - out >= 4096 / 2 / 216); /* half of it is never lost to the wrap */
+        for (unsigned n = 0; n < 1 + (unsigned)round % 7 && (p = ring_peek(r)); ++n) {
+            assert_int_equal(*p, out++);
+            assert_ptr_equal(ring_peek(r), p);
+            ring_release(r);
+        }
+    }
+    while (ring_peek(r)) {
+        assert_int_equal(*(unsigned *)ring_peek(r), out++);
+        ring_release(r);
+    }
+    assert_int_equal(in, out);
+    ring_free(r);
+}
+
+static void test_too_large_is_refused(void **state)
+{
+    (void)state;
+    struct ring *r = ring_new(4096);
+    assert_null(ring_reserve(r, 4096));
+    assert_null(ring_reserve(r, 2049));
+    assert_non_null(ring_reserve(r, 2000));
+    assert_null(ring_peek(r)); /* not committed */
+    ring_free(r);
+}
+
+enum { MESSAGES = 2000000 };
+
+struct message {
+    uint32_t number, len;
+    unsigned char fill[];
+};
+
+static void *writer(void *arg)
+{
+    for (uint32_t i = 0; i < MESSAGES;) {
+        uint32_t len = i * 2654435761u >> 24;
+        struct message *m = ring_reserve(arg, sizeof *m + len);
+        if (!m) {
+            (void)sched_yield();
+            continue;
+        }
+        m->number = i;
+        m->len = len;
+        memset(m->fill, (int)(i & 0xff), len);
+        ring_commit(arg);
+        ++i;
+    }
+    return NULL;
+}
+
+static void test_two_threads(void **state)
+{
+    (void)state;
+    struct ring *r = ring_new(16384);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, writer, r), 0);
+    for (uint32_t i = 0; i < MESSAGES;) {
+        struct message *m = ring_peek(r);
+        if (!m) {
+            (void)sched_yield();
+            continue;
+        }
+        if (m->number != i || (m->len && (m->fill[0] != (i & 0xff) || m->fill[m->len - 1] != (i & 0xff))))
+            fail_msg("message %u is %u", i, m->number);
+        ring_release(r);
+        ++i;
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_null(ring_peek(r));
+    ring_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order_and_room),
+        cmocka_unit_test(test_too_large_is_refused),
+        cmocka_unit_test(test_two_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

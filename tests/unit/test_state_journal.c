@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The journal: numbers, pages, sums, and what is left of it when days are over or the file is full. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "common/log.h"
+#include "common/timestamp.h"
+#include "proxy/state/sqlite_journal.h"
+#include "tests/unit/scratch.h"
+
+#define DAY_MS INT64_C(86400000)
+#define NOON   (INT64_C(20000) * DAY_MS + DAY_MS / 2)
+
+static struct journal *open_in(const char *dir, uint64_t max_bytes)
+{
+    struct err err;
+    struct journal *j;
+    const struct journal_limits limits = {.keep_days = 30, .sum_days = 400, .max_bytes = max_bytes};
+    if (sqlite_journal_open(dir, &limits, false, &j, &err) < 0)
+        fail_msg("%s", err.msg);
+    return j;
+}
+
+static struct journal_record record(int64_t time_ms, enum journal_kind kind, const char *node,
+                                    const char *location, const char *repository)
+{
+    return (struct journal_record){.kind = kind,
+                                   .time_ms = time_ms,
+                                   .made_ms = time_ms,
+                                   .node = node,
+                                   .location = location,
+                                   .address = "10.0.0.1",
+                                   .agent = "engine",
+                                   .subject = "",
+                                   .registry = "docker.io",
+                                   .repository = repository,
+                                   .reference = "1",
+                                   .platform = "",
+                                   .media_type = "m",
+                                   .request_id = "r",
+                                   .host = "h",
+                                   .method = "GET",
+                                   .source = digest_of(node, strlen(node)),
+                                   .served = digest_of("x", 1)};
+}
+
+static void write_records(struct journal *j, struct journal_record *r, size_t n)
+{
+    struct err err;
+    if (j->ops->write(j, &(struct journal_batch){.records = r, .record_count = n}, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+struct got {
+    uint64_t count, first, last;
+    struct journal_record r; /* numbers only: its strings are gone */
+    char platform[32];
+};
+
+static bool take(void *arg, const struct journal_record *r)
+{
+    struct got *g = arg;
+    g->first = g->count ? g->first : r->number;
+    g->last = r->number;
+    ++g->count;
+    g->r = *r;
+    (void)snprintf(g->platform, sizeof g->platform, "%s", r->platform);
+    return true;
+}
+
+static struct got read_all(struct journal *j, struct journal_query q)
+{
+    struct err err;
+    struct got g = {0};
+    q.before = q.before ? q.before : UINT64_MAX;
+    q.until_ms = q.until_ms ? q.until_ms : INT64_MAX;
+    q.limit = q.limit ? q.limit : 1000000;
+    if (j->ops->read(j, &q, take, &g, &err) < 0)
+        fail_msg("%s", err.msg);
+    return g;
+}
+
+struct needs {
+    unsigned rows, with_node;
+    uint64_t pulls, checks;
+    int64_t last_pull_ms;
+    bool complete;
+};
+
+static bool take_need(void *arg, const struct journal_need *n)
+{
+    struct needs *s = arg;
+    ++s->rows;
+    s->with_node += n->node[0] != '\0';
+    s->pulls += n->pulls;
+    s->checks += n->checks;
+    s->last_pull_ms = n->last_pull_ms > s->last_pull_ms ? n->last_pull_ms : s->last_pull_ms;
+    s->complete = n->complete;
+    return true;
+}
+
+static struct needs needs_of(struct journal *j, const char *image, int64_t since_ms)
+{
+    struct err err;
+    struct needs s = {0};
+    if (j->ops->demand(j, image, since_ms, take_need, &s, &err) < 0)
+        fail_msg("%s", err.msg);
+    return s;
+}
+
+static void test_numbers_go_on(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct journal *j = open_in(dir, 0);
+    uint16_t salt = j->salt;
+    char id[JOURNAL_ID_LEN + 1], before[JOURNAL_ID_LEN + 1] = "";
+    for (uint64_t i = 1; i <= 100; ++i) {
+        struct journal_record r = record(NOON + (int64_t)(100 - i), JOURNAL_PULL, "n", "l", "a");
+        uint64_t number;
+        write_records(j, &r, 1);
+        assert_int_equal(r.number, i);
+        (void)journal_id(j, &r, id);
+        assert_true(journal_id_number(j, id, strlen(id), &number));
+        assert_int_equal(number, i);
+        assert_true(strcmp(before, id) < 0); /* though its time goes back */
+        memcpy(before, id, sizeof id);
+        if (i % 10 == 0) {
+            j->ops->close(j);
+            j = open_in(dir, 0);
+            assert_int_equal(j->salt, salt);
+        }
+    }
+    uint64_t ignored;
+    id[25] = id[25] == '0' ? '1' : '0';
+    assert_false(journal_id_number(j, id, strlen(id), &ignored)); /* another journal's */
+    assert_false(journal_id_number(j, "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", 26, &ignored));
+    assert_false(journal_id_number(j, "0000000000000000000000000U", 26, &ignored));
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_numbers_are_never_given_twice(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    struct journal *j = open_in(dir, 0);
+    struct journal_record r = record(NOON, JOURNAL_PULL, "n", "l", "a");
+    write_records(j, &r, 1);
+    while (j->ops->tidy(j, NOON + 500 * DAY_MS, &err) > 0)
+        ;
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1}).count, 0);
+    assert_int_equal(needs_of(j, NULL, 0).rows, 0);
+    j->ops->close(j);
+    j = open_in(dir, 0);
+    write_records(j, &r, 1);
+    assert_int_equal(r.number, 2);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_questions(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct journal *j = open_in(dir, 0);
+    static struct journal_record r[1000];
+    static const char *const nodes[] = {"n0", "n1", "n2"}, *const images[] = {"a", "b"};
+    for (int i = 0; i < 1000; ++i)
+        r[i] = record(NOON + i * 1000, i % 5 ? JOURNAL_PULL : JOURNAL_CHECK, nodes[i % 3], i % 3 ? "x" : "y",
+                      images[i % 2]);
+    write_records(j, r, 1000);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1}).count, 1000);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = JOURNAL_CHECK}).count, 200);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .node = "n1"}).count, 333);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .location = "y"}).count, 334);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .image = "docker.io/a"}).count, 500);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .image = "docker.io/none"}).count, 0);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .image = "a"}).count, 0);
+    assert_int_equal(
+        read_all(j, (struct journal_query){.kind = -1, .node = "n0", .image = "docker.io/a"}).count, 167);
+    struct got g = read_all(j, (struct journal_query){.kind = -1, .limit = 10});
+    assert_true(g.count == 10 && g.first == 1000 && g.last == 991);
+    g = read_all(j, (struct journal_query){.kind = -1, .limit = 10, .before = 991});
+    assert_true(g.count == 10 && g.first == 990);
+    g = read_all(j, (struct journal_query){.kind = -1, .oldest_first = true, .after = 500});
+    assert_true(g.count == 500 && g.first == 501 && g.last == 1000);
+    g = read_all(j, (struct journal_query){.kind = -1, .since_ms = NOON + 100000, .until_ms = NOON + 200000});
+    assert_true(g.count == 100 && g.first == 200 && g.last == 101);
+    for (int64_t at = 0; at < 1000; at += 37) {
+        g = read_all(j, (struct journal_query){.kind = -1, .since_ms = NOON + at * 1000});
+        assert_int_equal(g.count, 1000 - at);
+        assert_int_equal(needs_of(j, NULL, NOON + at * 1000).pulls +
+                             needs_of(j, NULL, NOON + at * 1000).checks,
+                         1000 - at);
+    }
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_updates(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    struct journal *j = open_in(dir, 0);
+    struct journal_record r[2] = {record(NOON, JOURNAL_PULL, "n", "l", "a"),
+                                  record(NOON, JOURNAL_PULL, "n", "l", "a")};
+    write_records(j, r, 2);
+    struct journal_update u[] = {{.number = 1,
+                                  .bytes_sent = 7,
+                                  .duration_ms = 8,
+                                  .cache_hits = 9,
+                                  .cache_misses = 10,
+                                  .complete = true,
+                                  .platform = "linux/arm64"},
+                                 {.number = 2, .complete_as_before = true, .platform = ""},
+                                 {.number = 99, .platform = ""}};
+    assert_int_equal(j->ops->write(j, &(struct journal_batch){.updates = u, .update_count = 3}, &err), 0);
+    struct got g = read_all(j, (struct journal_query){.kind = -1, .before = 2});
+    assert_true(g.r.complete && g.r.bytes_sent == 7 && g.r.duration_ms == 8 && g.r.cache_hits == 9 &&
+                g.r.cache_misses == 10);
+    assert_string_equal(g.platform, "linux/arm64");
+    g = read_all(j, (struct journal_query){.kind = -1, .after = 1});
+    assert_true(g.r.complete && needs_of(j, NULL, 0).complete);
+    assert_string_equal(g.platform, "");
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+/* 60 days of one pull and one check a day and node; 30 are kept. */
+static void test_days_become_sums(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    struct journal *j = open_in(dir, 0);
+    for (int day = 0; day < 60; ++day) {
+        struct journal_record r[4] = {record(NOON + day * DAY_MS, JOURNAL_PULL, "n1", "l", "a"),
+                                      record(NOON + day * DAY_MS, JOURNAL_CHECK, "n1", "l", "a"),
+                                      record(NOON + day * DAY_MS, JOURNAL_PULL, "n2", "l", "a"),
+                                      record(NOON + day * DAY_MS, JOURNAL_PULL, "n3", "m", "b")};
+        write_records(j, r, 4);
+    }
+    struct needs before = needs_of(j, NULL, 0), one = needs_of(j, "docker.io/a", NOON + 50 * DAY_MS);
+    assert_true(before.rows == 3 && before.pulls == 180 && before.checks == 60);
+    assert_true(one.rows == 2 && one.pulls == 20 && one.checks == 10);
+    int64_t now_ms = NOON + 59 * DAY_MS + 1000;
+    while (j->ops->tidy(j, now_ms, &err) > 0)
+        ;
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1}).count, 30 * 4);
+    struct needs after = needs_of(j, NULL, 0);
+    assert_true(after.pulls == 180 && after.checks == 60 && after.with_node == 3 && after.rows == 5);
+    one = needs_of(j, "docker.io/a", NOON + 50 * DAY_MS);
+    assert_true(one.rows == 2 && one.pulls == 20 && one.checks == 10 && one.with_node == 2);
+    while (j->ops->tidy(j, now_ms + 400 * DAY_MS, &err) > 0)
+        ;
+    assert_true(needs_of(j, NULL, 0).pulls < 180 && needs_of(j, NULL, 0).with_node == 0);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_a_full_file_loses_its_oldest(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    struct journal_stats stats;
+    struct journal *j = open_in(dir, 1 << 20);
+    static struct journal_record r[1000];
+    for (int i = 0; i < 30; ++i) {
+        for (int k = 0; k < 1000; ++k)
+            r[k] = record(NOON + i * 1000 + k, JOURNAL_PULL, "n", "l", "a");
+        write_records(j, r, 1000);
+        while (j->ops->tidy(j, NOON + 60000, &err) > 0)
+            ;
+    }
+    j->ops->stats(j, &stats);
+    struct got g = read_all(j, (struct journal_query){.kind = -1});
+    assert_true(stats.bytes <= 1 << 20 && g.count > 1000 && g.count < 30000 && g.first == 30000);
+    assert_int_equal(stats.first, g.last);
+    assert_int_equal(needs_of(j, NULL, 0).pulls, 30000);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static unsigned pending_seen;
+
+static void see_pending(void *arg, uint64_t key, const void *p, size_t len)
+{
+    (void)arg;
+    assert_true(key == 2 && len == 3 && memcmp(p, "two", 3) == 0);
+    ++pending_seen;
+}
+
+static void test_pending_and_cursors(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    uint64_t at;
+    struct journal *j = open_in(dir, 0);
+    assert_int_equal(j->ops->cursor(j, "x", &at, &err), 0);
+    assert_true(at == UINT64_MAX);
+    const struct journal_pending p[] = {{1, "one", 3}, {2, "two", 3}, {1, NULL, 0}, {7, NULL, 0}};
+    const struct journal_cursor c[] = {{"x", 5}, {"y", 0}, {"x", 6}};
+    assert_int_equal(
+        j->ops->write(
+            j, &(struct journal_batch){.pending = p, .pending_count = 4, .cursors = c, .cursor_count = 3},
+            &err),
+        0);
+    j->ops->close(j);
+    j = open_in(dir, 0);
+    assert_int_equal(j->ops->cursor(j, "x", &at, &err), 0);
+    assert_int_equal(at, 6);
+    assert_int_equal(j->ops->cursor(j, "y", &at, &err), 0);
+    assert_int_equal(at, 0);
+    assert_int_equal(j->ops->each_pending(j, see_pending, NULL, &err), 0);
+    assert_int_equal(pending_seen, 1);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_times(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ms; /* -1: refused */
+    } cases[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"1970-01-01T00:30:00+01:00", -1},
+        {"9999-12-31T23:59:59-01:00", -1},
+        {"2000-02-29T12:34:56.789Z", 951827696789},
+        {"2000-02-29t12:34:56.7z", 951827696700},
+        {"2000-02-29T12:34:56.7891234Z", 951827696789},
+        {"2000-02-29T13:34:56+01:00", 951827696000},
+        {"2000-02-29T13:34:56 01:00", 951827696000},
+        {"2000-02-29T11:04:56-01:30", 951827696000},
+        {"2016-12-31T23:59:60Z", 1483228800000},
+        {"9999-12-31T23:59:59Z", 253402300799000},
+        {"2001-02-29T00:00:00Z", -1},
+        {"1969-12-31T23:59:59Z", -1},
+        {"2000-1-01T00:00:00Z", -1},
+        {"2000-01-01", -1},
+        {"2000-01-01T00:00:00", -1},
+        {"2000-01-01T24:00:00Z", -1},
+        {"2000-01-01T00:00:00.Z", -1},
+        {"2000-01-01T00:00:00Zx", -1},
+        {"2000-01-01T00:00:00+1:00", -1},
+        {"2000-13-01T00:00:00Z", -1},
+        {"", -1},
+    };
+    char text[TIMESTAMP_MAX];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
+        int64_t ms = -1;
+        bool ok = timestamp_parse(slice_of(cases[i].text), &ms);
+        if (ok != (cases[i].ms >= 0) || (ok && ms != cases[i].ms))
+            fail_msg("%s is %lld", cases[i].text, (long long)ms);
+    }
+    assert_string_equal(timestamp_format(951827696789, text), "2000-02-29T12:34:56.789Z");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers_go_on),       cmocka_unit_test(test_numbers_are_never_given_twice),
+        cmocka_unit_test(test_questions),           cmocka_unit_test(test_updates),
+        cmocka_unit_test(test_days_become_sums),    cmocka_unit_test(test_a_full_file_loses_its_oldest),
+        cmocka_unit_test(test_pending_and_cursors), cmocka_unit_test(test_times),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
