@@ -93,10 +93,22 @@ void access_origin(struct access *a, struct request *r, struct access_origin *re
 
 /* ---- who it is ---- */
 
-static void count(const char *result)
+enum login_result { PASSWORD, REMEMBERED, KEY, CERTIFICATE, WRONG, MALFORMED, THROTTLED, OVERLOADED };
+
+/* Each is looked up once: that is a lock, and every request with credentials is counted. */
+static void count(enum login_result result)
 {
-    char labels[64];
-    metric_count("rac_logins_total", metric_labels(labels, sizeof labels, "result", result, NULL), 1);
+    static const char *const names[] = {"password", "remembered", "key",       "certificate",
+                                        "wrong",    "malformed",  "throttled", "overloaded"};
+    static struct metric *_Atomic metrics[sizeof names / sizeof names[0]];
+    struct metric *m = metrics[result];
+    if (!m) {
+        char labels[64];
+        m = metric_get("rac_logins_total",
+                       metric_labels(labels, sizeof labels, "result", names[result], NULL));
+        metrics[result] = m;
+    }
+    metric_inc(m);
 }
 
 static const struct caller *caller_of_account(struct request *r, const struct access_account *account)
@@ -117,7 +129,7 @@ static int wrong(struct err *err)
 
 static int too_many(uint32_t wait_s, struct err *err)
 {
-    count("throttled");
+    count(THROTTLED);
     (void)err_set(err, ERR_LIMITED, "too many logins failed: try again in %u s", (unsigned)wait_s);
     err->retry_after_s = wait_s;
     return -1;
@@ -171,7 +183,7 @@ static void on_checked(void *arg, bool matches)
     if (right && a->table == l->table)
         remembered_put(a->remembered, l->mac, &l->ip, l->account, clock_mono_us());
     pthread_mutex_unlock(&a->lock);
-    count(right ? "password" : "wrong");
+    count(right ? PASSWORD : WRONG);
     l->is_over = true;
     if (!l->r) {
         login_free(l);
@@ -201,7 +213,7 @@ static int before_check(struct access *a, struct login *l, const struct caller *
         return too_many(wait_s, err);
     if (!known)
         return 0;
-    count("remembered");
+    count(REMEMBERED);
     *ret = caller_of_account(l->r, known);
     return 1;
 }
@@ -218,7 +230,7 @@ static int begin_check(struct access *a, struct login *l, const struct credentia
     pthread_mutex_unlock(&a->lock);
     l->took = true;
     if (!hash) { /* no account has a password: there is no time to compare */
-        count("wrong");
+        count(WRONG);
         return wrong(err);
     }
     /* Whoever joins a check makes the same guess: one try for all of them. */
@@ -230,7 +242,7 @@ static int begin_check(struct access *a, struct login *l, const struct credentia
     pthread_mutex_unlock(&a->lock);
     l->took = false;
     if (begun < 0)
-        count("overloaded");
+        count(OVERLOADED);
     return begun;
 }
 
@@ -263,7 +275,7 @@ static int identify_key(struct access *a, struct request *r, const struct table 
     key_digest(c->secret, digest);
     const struct access_account *account = table_by_key(t, digest);
     if (account && (c->kind == CREDENTIALS_BEARER || slice_eq_str(c->name, account->name))) {
-        count("key");
+        count(KEY);
         *ret = caller_of_account(r, account);
         return 1;
     }
@@ -276,7 +288,7 @@ static int identify_key(struct access *a, struct request *r, const struct table 
     pthread_mutex_unlock(&a->lock);
     if (wait_s)
         return too_many(wait_s, err);
-    count("wrong");
+    count(WRONG);
     return wrong(err);
 }
 
@@ -299,7 +311,7 @@ static const struct caller *caller_without_header(const struct access *a, struct
     const struct access_account *account = cn ? table_by_certificate(t, cn) : NULL;
     if (!account)
         return anonymous_caller(a);
-    count("certificate");
+    count(CERTIFICATE);
     return caller_of_account(r, account);
 }
 
@@ -310,7 +322,7 @@ static int identify_header(struct access *a, struct request *r, struct table *t,
     struct credentials c = credentials_parse(header, room);
     int rc;
     if (c.kind == CREDENTIALS_BAD || request_header_at(r, "authorization", 1).p) {
-        count("malformed");
+        count(MALFORMED);
         rc = err_set(err, ERR_UNAUTHORIZED,
                      "the Authorization header is neither Basic nor Bearer as they are written");
     } else if (c.kind == CREDENTIALS_NONE) {
