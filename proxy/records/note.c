@@ -78,22 +78,23 @@ void note_begin(struct collect *c, struct track *t, const struct report *r, stru
 void notes_followed(struct collect *c, struct track *t, const struct served *served, bool by_digest,
                     struct collected *record)
 {
-    bool first = true;
+    const struct note *by = NULL; /* the youngest about a tag, else the youngest */
     for (struct note *n = t->notes; n; n = n->next) {
         const struct served_part *child =
             n->served->is_index ? served_find(n->served, served->digest.s) : NULL;
         if (!child && !digest_eq(&n->served->digest, &served->digest))
             continue;
-        if (first && by_digest) {
-            (void)snprintf(record->reference, sizeof record->reference, "%s", n->reference);
-            record->r.reference = record->reference;
-        }
-        if (first && child && child->platform) {
+        if (!by || (!by->record && n->record))
+            by = n;
+        if (child && child->platform && !record->r.platform[0]) {
             (void)snprintf(record->platform, sizeof record->platform, "%s", child->platform);
             record->r.platform = record->platform;
         }
-        first = false;
         n->is_followed = true;
         forget_pending(c, n);
+    }
+    if (by && by_digest) {
+        (void)snprintf(record->reference, sizeof record->reference, "%s", by->reference);
+        record->r.reference = record->reference;
     }
 }

@@ -164,3 +164,25 @@ def test_a_pull_through_a_container_token_names_it_and_the_tag(make, up, layer):
     assert sorted(r["kind"] for r in found) == ["check", "pull", "pull", "pull"]
     assert {r["subject"] for r in found} == {r["node"] for r in found}
     assert found[0]["subject"].startswith("token:") and t.text not in json.dumps(found)
+
+
+def test_as_containerd_pulls_an_index(rec, up):
+    """HEAD of the tag, then the index and its child by digest: a pull of the tag."""
+    index = up.tag(NAME, "1", images.two_platforms())
+    child = json.loads(index.manifest)["manifests"][0]
+    rec.manifest(NAME, "1", "HEAD")
+    rec.manifest(NAME, index.digest)
+    rec.manifest(NAME, child["digest"])
+    time.sleep(1.5)
+    assert [(r["kind"], r["reference"]) for r in records(rec)] == [("pull", "1")]
+
+
+def test_a_pinned_index_is_what_was_asked_for(rec, up):
+    index = up.add(NAME, images.two_platforms())
+    child = json.loads(index.manifest)["manifests"][0]
+    rec.manifest(NAME, index.digest)
+    rec.manifest(NAME, child["digest"])
+    time.sleep(1.5)
+    found = records(rec)
+    assert [(r["kind"], r["reference"]) for r in found] == [("pull", index.digest)]
+    assert found[0]["platform"].startswith("linux/")

@@ -16,8 +16,10 @@ CONFIG_MEMBERS = ["Entrypoint", "Cmd", "Env", "User", "WorkingDir", "ExposedPort
 class Engine:
     """pull(reference) takes it; run(reference, *args) prints what the container printed; digest(reference) names it."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, prefix=()):
+        """prefix: stands in front of what talks to registries, as rig.nodes makes it."""
         self.scratch = scratch
+        self.prefix = list(prefix)
 
     def close(self):
         pass
@@ -27,17 +29,18 @@ class Docker(Engine):
     name = "docker"
     environment = {}
 
-    def __init__(self, scratch, mirror=None):
-        super().__init__(scratch)
+    def __init__(self, scratch, mirror=None, insecure=(), prefix=()):
+        super().__init__(scratch, prefix)
         folder = scratch.folder("d")
         self.socket = os.path.join(folder, "s")
         self.config = os.path.join(folder, "config")
         os.mkdir(self.config)
         settings = os.path.join(folder, "daemon.json")
         with open(settings, "w", encoding="utf-8") as f:
-            json.dump({"registry-mirrors": [f"http://{mirror}"]} if mirror else {}, f)
+            json.dump({**({"registry-mirrors": [f"http://{mirror}"]} if mirror else {}),
+                       **({"insecure-registries": list(insecure)} if insecure else {})}, f)
         self.daemon = Daemon(scratch, "dockerd", [
-            "/usr/sbin/dockerd", "--config-file", settings, "--data-root", os.path.join(folder, "data"),
+            *self.prefix, "/usr/sbin/dockerd", "--config-file", settings, "--data-root", os.path.join(folder, "data"),
             "--exec-root",
             os.path.join(folder, "x"), "-H", f"unix://{self.socket}", "--pidfile",
             os.path.join(folder, "pid"), "--bridge",
@@ -84,9 +87,9 @@ class Docker(Engine):
 class Podman(Engine):
     name = "podman"
 
-    def __init__(self, scratch, registries=None):
+    def __init__(self, scratch, registries=None, prefix=()):
         """registries: the text of a registries.conf."""
-        super().__init__(scratch)
+        super().__init__(scratch, prefix)
         folder = scratch.folder("p")
         self.environment = {"XDG_RUNTIME_DIR": folder, "TMPDIR": folder}
         if registries:
@@ -100,7 +103,7 @@ class Podman(Engine):
                         *PODMAN_RUN]
 
     def words(self, *args):
-        return ["podman", *self.options, *args]
+        return [*self.prefix, "podman", *self.options, *args]
 
     def command(self, *args, check=True, timeout=180):
         return self.scratch.run(*self.words(*args), check=check, timeout=timeout, env=self.environment)
@@ -142,8 +145,8 @@ class Containerd(Engine):
     """containerd by ctr, with a hosts.toml for each registry: what the documentation calls a mirror."""
     name = "containerd"
 
-    def __init__(self, scratch):
-        super().__init__(scratch)
+    def __init__(self, scratch, prefix=()):
+        super().__init__(scratch, prefix)
         self.count = 0
         self.folder = scratch.folder("c")
         self.socket = os.path.join(self.folder, "s")
@@ -157,15 +160,18 @@ class Containerd(Engine):
         self.daemon.wait_log(lambda log: "containerd successfully booted" in log, timeout=60)
 
     def command(self, *args, check=True, timeout=180):
-        return self.scratch.run("ctr", "-a", self.socket, *args, check=check, timeout=timeout)
+        return self.scratch.run(*self.prefix, "ctr", "-a", self.socket, *args, check=check, timeout=timeout)
 
-    def mirror(self, registry, address):
-        """Requests for `registry` go to `address`, with ?ns=<registry>."""
+    def mirror(self, registry, address, **headers):
+        """Requests for `registry` go to `address`, with ?ns=<registry> and the headers."""
         folder = os.path.join(self.hosts, registry)
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "hosts.toml"), "w", encoding="utf-8") as f:
             f.write(f'server = "https://{registry}"\n\n[host."http://{address}"]\n'
                     f'  capabilities = ["pull", "resolve"]\n  skip_verify = true\n')
+            if headers:
+                f.write(f'  [host."http://{address}".header]\n')
+                f.writelines(f'    {name.replace("_", "-")} = "{value}"\n' for name, value in headers.items())
 
     def pull(self, reference, check=True, platform=None):
         options = ["--platform", platform] if platform else []
