@@ -215,7 +215,9 @@ const struct option_def option_table[] = {
      MEMBER(upstreams_any),
      .initial = "false",
      .reloads = true,
-     .help = "Pull from any public registry that a name begins with, configured or not."},
+     .help =
+         "Pull from any public registry that a name begins with, configured or not. Not where tenants must "
+         "not read each other's images (docs/security.md)."},
     {.group = "Upstreams",
      .name = "upstream.fresh",
      .type = OPTION_DURATION,

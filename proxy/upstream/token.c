@@ -72,8 +72,8 @@ int token_parse(const void *answer, size_t len, struct token **ret, struct err *
         return err_set(err, ERR_UPSTREAM, "answer is over the limit of %zu bytes", TOKEN_ANSWER_MAX);
     struct err cause = {0};
     cleanup_json json_t *j = json_parse(answer, len, TOKEN_ANSWER_MAX, &cause);
-    if (!j)
-        return err_set(err, ERR_UPSTREAM, "%s", cause.msg);
+    if (!j) /* the parser quotes what it stumbled over, which may be a piece of the token */
+        return err_set(err, ERR_UPSTREAM, "not valid JSON");
     if (!json_is_object(j))
         return err_set(err, ERR_UPSTREAM, "answer is not a JSON object");
     const char *value = NULL;

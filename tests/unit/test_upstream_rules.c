@@ -97,6 +97,20 @@ static void test_token_sizes(void **state)
     }
 }
 
+/* What an answer held is in no error: it may be a token that was cut short. */
+static void test_tokens_are_not_quoted(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {"{\"token\":\"s3cret", "{\"token\":s3cret}", "s3cret",
+                                          "{\"s3cret\":1} x"};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; ++i) {
+        struct token *t = NULL;
+        struct err err = {0};
+        assert_int_equal(token_parse(answers[i], strlen(answers[i]), &t, &err), -1);
+        assert_null(strstr(err.msg, "s3cret"));
+    }
+}
+
 /* ---- heads ---- */
 
 static int read_head(struct answer *a, const char *text, struct err *err)
@@ -518,12 +532,19 @@ static void test_statuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokens),      cmocka_unit_test(test_token_sizes),
-        cmocka_unit_test(test_bad_heads),   cmocka_unit_test(test_content_ranges),
-        cmocka_unit_test(test_retry_after), cmocka_unit_test(test_heads),
-        cmocka_unit_test(test_redirects),   cmocka_unit_test(test_who_may_be_private),
-        cmocka_unit_test(test_realms),      cmocka_unit_test(test_no_proxy),
-        cmocka_unit_test(test_env_proxy),   cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_token_sizes),
+        cmocka_unit_test(test_tokens_are_not_quoted),
+        cmocka_unit_test(test_bad_heads),
+        cmocka_unit_test(test_content_ranges),
+        cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_redirects),
+        cmocka_unit_test(test_who_may_be_private),
+        cmocka_unit_test(test_realms),
+        cmocka_unit_test(test_no_proxy),
+        cmocka_unit_test(test_env_proxy),
+        cmocka_unit_test(test_statuses),
     };
     return cmocka_run_group_tests_name("upstream rules", tests, NULL, NULL);
 }
