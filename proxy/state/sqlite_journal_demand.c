@@ -87,8 +87,8 @@ static int demand(sqlite3 *db, const char *image, int64_t since_ms, journal_need
         return 0;
     int64_t from_day = since_ms <= 0 ? 0 : (since_ms + JOURNAL_DAY_MS - 1) / JOURNAL_DAY_MS;
     int64_t until_ms = from_day * JOURNAL_DAY_MS;
-    if (since_ms > 0 && (journal_seek(db, since_ms, &first, err) < 0 ||
-                         journal_seek(db, until_ms + JOURNAL_SLACK_MS, &end, err) < 0))
+    if (since_ms > 0 &&
+        (journal_seek(db, since_ms, &first, err) < 0 || journal_seek_past(db, until_ms, &end, err) < 0))
         return -1;
     char sql[2048];
     (void)snprintf(sql, sizeof sql, SUMS, image ? "AND image = ?1" : "", image ? "AND r.image = ?1" : "");

@@ -11,7 +11,8 @@
  *     pending  bytes that are to become records
  *
  * Records are found by number. made_ms grows with the number, so a time is looked up by bisection: no index
- * on time. The request's own time is at most JOURNAL_SLACK_MS before made_ms.
+ * on time. The request's own time is before made_ms, by the largest
+ * lag that ever was (meta) at most: minutes, unless the disk was full.
  */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -22,7 +23,6 @@
 #define JOURNAL_SCHEMA    1
 #define JOURNAL_READERS   2
 #define JOURNAL_DAY_MS    INT64_C(86400000)
-#define JOURNAL_SLACK_MS  INT64_C(86400000)
 #define JOURNAL_NAMES_MAX 50000 /* numbers of texts and their like, kept in memory */
 #define JOURNAL_TIDY_ROWS 2000  /* records forgotten in one piece */
 #define JOURNAL_QUERY_MS  10000 /* a query that takes longer is ended */
@@ -49,7 +49,7 @@ struct sqlite_journal {
     struct journal_name *names;
     sqlite3_stmt **stmt; /* the writer's, by enum of sqlite_journal_write.c */
     uint64_t last;
-    int64_t last_made_ms;
+    int64_t last_made_ms, max_lag_ms;
     _Atomic uint64_t shown_first, shown_last, shown_bytes;
     pthread_mutex_t lock; /* guards the readers' busy */
     pthread_cond_t free;
@@ -92,6 +92,8 @@ int sqlite_journal_cursor(struct journal *base, const char *name, uint64_t *ret,
 int journal_find_image(sqlite3 *db, const char *image, int64_t *ret, struct err *err);
 /* The smallest number whose made_ms is not before `ms`; last + 1 if there is none. */
 int journal_seek(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err);
+/* The same for who looks for requests before `ms`: all of them have smaller numbers. */
+int journal_seek_past(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err);
 
 /* sqlite_journal_demand.c */
 int sqlite_journal_demand(struct journal *base, const char *image, int64_t since_ms, journal_need_fn *fn,

@@ -37,6 +37,14 @@ int journal_seek(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err)
     return failed;
 }
 
+int journal_seek_past(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err)
+{
+    int64_t lag_ms;
+    if (journal_int(db, "SELECT value FROM meta WHERE key = 'lag'", 0, &lag_ms, err) < 0)
+        return -1;
+    return journal_seek(db, ms + lag_ms, ret, err);
+}
+
 /* ---- names to numbers ---- */
 
 /* -2: nothing in the journal has that name. */
@@ -178,7 +186,7 @@ static int read_rows(sqlite3 *db, const struct journal_query *q, journal_record_
         after = number && number - 1 > after ? number - 1 : after;
     }
     if (q->until_ms != INT64_MAX) {
-        if (journal_seek(db, q->until_ms + JOURNAL_SLACK_MS, &number, err) < 0)
+        if (journal_seek_past(db, q->until_ms, &number, err) < 0)
             return -1;
         before = number < before ? number : before;
     }

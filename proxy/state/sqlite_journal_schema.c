@@ -74,6 +74,8 @@ static int read_facts(struct sqlite_journal *j, struct err *err)
         journal_int(db, "SELECT max(number) FROM record", 0, &last, err) < 0 ||
         journal_int(db, "SELECT time + lag FROM record ORDER BY number DESC LIMIT 1", 0, &made, err) < 0)
         return -1;
+    if (journal_int(db, "SELECT value FROM meta WHERE key = 'lag'", 0, &j->max_lag_ms, err) < 0)
+        return -1;
     /* All records may be gone by age, and numbers must go on. */
     int64_t noted;
     if (journal_int(db, "SELECT value FROM meta WHERE key = 'last'", 0, &noted, err) < 0)

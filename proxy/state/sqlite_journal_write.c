@@ -17,6 +17,7 @@ enum {
     W_FORGET,
     W_CURSOR,
     W_LAST,
+    W_LAG,
     W_COUNT
 };
 
@@ -54,6 +55,8 @@ static const char *const sql[W_COUNT] = {
                  "ON CONFLICT (name) DO UPDATE SET number = excluded.number",
     [W_LAST] = "INSERT INTO meta (key, value) VALUES ('last', ?1) "
                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    [W_LAG] = "INSERT INTO meta (key, value) VALUES ('lag', ?1) "
+              "ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
 };
 
 static sqlite3_stmt *statement(struct sqlite_journal *j, int id, struct err *err)
@@ -254,6 +257,23 @@ static int write_cursor(struct sqlite_journal *j, const struct journal_cursor *c
 
 /* ---- a batch ---- */
 
+static int write_lag(struct sqlite_journal *j, const struct journal_batch *b, struct err *err)
+{
+    int64_t lag_ms = 0;
+    for (size_t i = 0; i < b->record_count; ++i) {
+        int64_t one_ms = b->records[i].made_ms - b->records[i].time_ms;
+        lag_ms = one_ms > lag_ms ? one_ms : lag_ms;
+    }
+    if (lag_ms <= j->max_lag_ms)
+        return 0;
+    sqlite3_stmt *s = statement(j, W_LAG, err);
+    if (!s)
+        return -1;
+    j->max_lag_ms = lag_ms;
+    (void)sqlite3_bind_int64(s, 1, lag_ms);
+    return run(j, s, err);
+}
+
 static int write_all(struct sqlite_journal *j, const struct journal_batch *b, struct err *err)
 {
     for (size_t i = 0; i < b->record_count; ++i)
@@ -274,7 +294,9 @@ static int write_all(struct sqlite_journal *j, const struct journal_batch *b, st
     if (!s)
         return -1;
     (void)sqlite3_bind_int64(s, 1, (int64_t)b->records[b->record_count - 1].number);
-    return run(j, s, err);
+    if (run(j, s, err) < 0)
+        return -1;
+    return write_lag(j, b, err);
 }
 
 static void number_records(struct sqlite_journal *j, const struct journal_batch *b)
@@ -295,12 +317,14 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
     if (journal_exec(j->writer.db, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     number_records(j, b);
+    int64_t lag_before_ms = j->max_lag_ms;
     int rc = write_all(j, b, err);
     if (rc == 0)
         rc = journal_exec(j->writer.db, "COMMIT", err);
     if (rc < 0) {
         (void)sqlite3_exec(j->writer.db, "ROLLBACK", NULL, NULL, NULL);
         journal_names_forget(j); /* some were made by what was rolled back */
+        j->max_lag_ms = lag_before_ms;
         return -1;
     }
     if (b->record_count) {
