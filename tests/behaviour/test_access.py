@@ -4,7 +4,6 @@ import base64
 import concurrent.futures
 import hashlib
 import re
-import statistics
 import time
 
 import pytest
@@ -289,14 +288,15 @@ def slow_hash(scratch):
 def test_an_unknown_name_takes_as_long(guarded, slow_hash):
     p = guarded([{"name": "alice", "password-hash": slow_hash}, {"name": "robot", "keys": [KEY_DIGEST]}])
     took = {"alice": [], "nobody": [], "robot": []}
-    for i in range(6):
+    for i in range(8):
         for name, list_ in took.items():
             began = time.monotonic()
             assert get(p, basic(name, f"guess-{i}")).status == 401
             list_.append(time.monotonic() - began)
-    medians = {name: statistics.median(t) for name, t in took.items()}
-    assert max(medians.values()) < 1.5 * min(medians.values()), medians
-    assert min(medians.values()) > 0.01, medians
+    # The least of each: what other work on the machine adds is no part of the answer.
+    least = {name: min(t) for name, t in took.items()}
+    assert max(least.values()) < 1.5 * min(least.values()), least
+    assert min(least.values()) > 0.01, least
 
 
 # Guessing
