@@ -69,9 +69,7 @@ struct records {
 
 static void wake(struct records *c)
 {
-    /* Either the thread sees what was committed before it sleeps, or this sees that it sleeps. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&c->is_asleep, memory_order_relaxed) && atomic_exchange(&c->is_asleep, false)) {
+    if (atomic_load(&c->is_asleep) && atomic_exchange(&c->is_asleep, false)) {
         uint64_t one = 1;
         (void)!write(c->wake_fd, &one, sizeof one);
     }
@@ -391,7 +389,6 @@ static bool cursor_is_due(struct records *c)
 static void sleep_until(struct records *c, uint64_t due_us)
 {
     atomic_store(&c->is_asleep, true);
-    atomic_thread_fence(memory_order_seq_cst);
     if (rings_are_empty(c) && !cursor_is_due(c) && !c->is_ending) {
         uint64_t now_us = clock_mono_us(), tidy_us = c->tidy_ms * 1000;
         due_us = tidy_us < due_us ? tidy_us : due_us;

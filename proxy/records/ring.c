@@ -68,13 +68,13 @@ void *ring_reserve(struct ring *r, size_t len)
 
 void ring_commit(struct ring *r)
 {
-    atomic_store_explicit(&r->written, r->reserved, memory_order_release);
+    atomic_store(&r->written, r->reserved);
 }
 
 void *ring_peek(struct ring *r)
 {
     uint64_t at = atomic_load_explicit(&r->read, memory_order_relaxed);
-    while (at != atomic_load_explicit(&r->written, memory_order_acquire)) {
+    while (at != atomic_load(&r->written)) {
         struct head *h = (struct head *)(void *)(r->p + (at & (r->size - 1)));
         if (!h->is_skip)
             return h + 1;

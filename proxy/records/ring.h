@@ -18,6 +18,8 @@ void ring_free(struct ring *r);      /* NULL is fine; what is in it is not looke
 /* Room for len bytes, aligned to 8, or NULL. Nothing is visible before ring_commit. */
 void *ring_reserve(struct ring *r, size_t len);
 void ring_commit(struct ring *r);
+/* Commit and peek are sequentially consistent: a writer that commits and then sees the reader awake, and a
+ * reader that says it sleeps and then sees nothing, cannot both be. */
 
 /* The oldest message, or NULL; the same one until ring_release. */
 void *ring_peek(struct ring *r);
