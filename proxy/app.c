@@ -316,7 +316,9 @@ static int make_server(struct app *app, struct err *err)
                                  .refuse = refuse,
                                  .arg = app};
     config.limits.max_connections = o->max_connections;
-    config.limits.head_timeout_ms = (uint32_t)o->idle_timeout_ms;
+    config.limits.idle_timeout_ms = (uint32_t)o->idle_timeout_ms;
+    config.limits.head_timeout_ms = (uint32_t)o->request_head_timeout_ms;
+    config.limits.body_timeout_ms = (uint32_t)o->request_body_timeout_ms;
     config.limits.slow_reader_timeout_ms = (uint32_t)o->slow_reader_timeout_ms;
     app->server = http_server_new(&config, err);
     return app->server ? 0 : -1;

@@ -90,7 +90,7 @@ struct options {
     bool tls_client_required;
     uint32_t workers; /* 0: one per core */
     uint32_t max_connections;
-    uint64_t idle_timeout_ms, slow_reader_timeout_ms;
+    uint64_t idle_timeout_ms, request_head_timeout_ms, request_body_timeout_ms, slow_reader_timeout_ms;
 
     /* access: accounts of all sources, no name twice */
     struct options_account *accounts;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -74,18 +75,144 @@ static void pause_after_error(struct worker *w, int errno_value)
     loop_timer_arm(w->loop, &w->accept_timer, HTTP_ACCEPT_PAUSE_MS, conn_accept_resume, w);
 }
 
+/* ---- states and their deadlines ---- */
+
+static void on_queue_timer(void *arg);
+
+/* The timer is left to run out when its queue empties, and looks again: so a connection that is busy costs no
+ * change of a timer. */
+static void arm_queue(struct conn_queue *q, uint64_t now_us)
+{
+    if (loop_timer_armed(&q->timer) || q->conns.next == &q->conns)
+        return;
+    uint64_t due_us = LINK_OWNER(struct conn, queue, q->conns.next)->since_us + (uint64_t)q->ms * 1000;
+    uint64_t ms = due_us > now_us ? (due_us - now_us) / 1000 + 1 : 0;
+    loop_timer_arm(q->worker->loop, &q->timer, ms, on_queue_timer, q);
+}
+
+static void on_deadline(struct conn *c)
+{
+    switch (c->state) {
+    case CONN_HANDSHAKE:
+    case CONN_IDLE:
+        conn_close(c);
+        break;
+    case CONN_HEAD:
+    case CONN_BODY:
+        http1_on_deadline(c);
+        break;
+    case CONN_CLOSING:
+        link_remove(&c->queue);
+        link_init(&c->queue);
+        conn_reset(c);
+        break;
+    default:
+        assert(false);
+    }
+}
+
+static void on_queue_timer(void *arg)
+{
+    struct conn_queue *q = arg;
+    uint64_t now_us = clock_mono_us();
+    while (q->conns.next != &q->conns) {
+        struct conn *c = LINK_OWNER(struct conn, queue, q->conns.next);
+        if (now_us - c->since_us < (uint64_t)q->ms * 1000)
+            break;
+        on_deadline(c); /* it is out of this queue after */
+    }
+    arm_queue(q, now_us);
+}
+
+void conn_queues_init(struct worker *w)
+{
+    const struct http_limits *limits = &w->server->config.limits;
+    const uint32_t ms[CONN_QUEUES] = {
+        [CONN_HANDSHAKE] = limits->head_timeout_ms,
+        [CONN_IDLE] = limits->idle_timeout_ms,
+        [CONN_HEAD] = limits->head_timeout_ms,
+        [CONN_BODY] = limits->body_timeout_ms,
+        [CONN_CLOSING] = HTTP_CLOSE_MS,
+    };
+    for (unsigned i = 0; i < CONN_QUEUES; ++i) {
+        w->queues[i].worker = w;
+        w->queues[i].ms = ms[i];
+        link_init(&w->queues[i].conns);
+    }
+}
+
+void conn_queues_end(struct worker *w)
+{
+    for (unsigned i = 0; i < CONN_QUEUES; ++i)
+        loop_timer_cancel(w->loop, &w->queues[i].timer);
+}
+
+void conn_enter(struct conn *c, enum conn_state state)
+{
+    c->state = state;
+    link_remove(&c->queue);
+    link_init(&c->queue);
+    if (state >= CONN_QUEUES)
+        return;
+    struct conn_queue *q = &c->worker->queues[state];
+    c->since_us = clock_mono_us();
+    link_insert(&q->conns, &c->queue);
+    if (!loop_timer_armed(&q->timer))
+        arm_queue(q, c->since_us);
+}
+
+/* ---- birth and end ---- */
+
 static void on_close(void *data)
 {
     struct conn *c = data;
     assert(c->magic == CONN_MAGIC && !c->current);
     struct worker *w = c->worker;
     link_remove(&c->link);
+    link_remove(&c->queue);
     --w->conn_count;
     linger_begin(c);
     c->magic = 0;
+    h2o_mem_clear_pool(&c->pool);
+    buf_free(&c->body);
     free(c->client_name);
     free(c);
     release(w->server);
+}
+
+static struct conn *conn_new(struct worker *w, h2o_socket_t *sock)
+{
+    struct conn *c = mem_new(struct conn);
+    c->magic = CONN_MAGIC;
+    c->worker = w;
+    c->sock = sock;
+    c->linger_fd = -1;
+    link_init(&c->queue);
+    h2o_mem_init_pool(&c->pool);
+    link_insert(&w->conns, &c->link);
+    ++w->conn_count;
+    count_up(&w->accepted);
+    sock->on_close.cb = on_close;
+    sock->on_close.data = c;
+    return c;
+}
+
+static void on_handshake(h2o_socket_t *sock, const char *err)
+{
+    struct conn *c = conn_of_socket(sock);
+    if (err) {
+        conn_close(c);
+        return;
+    }
+    h2o_iovec_t protocol = h2o_socket_ssl_get_selected_protocol(sock);
+    if (protocol.len == 2 && memcmp(protocol.base, "h2", 2) == 0) {
+        conn_enter(c, CONN_HTTP2);
+        struct timeval now;
+        (void)gettimeofday(&now, NULL);
+        h2o_http2_accept(&c->worker->accept_ctx, sock, now);
+        return;
+    }
+    http1_begin(c);
 }
 
 void conn_accept(h2o_socket_t *listener, const char *err)
@@ -106,18 +233,21 @@ void conn_accept(h2o_socket_t *listener, const char *err)
                 pause_after_error(w, saved);
             return;
         }
-        struct conn *c = mem_new(struct conn);
-        c->magic = CONN_MAGIC;
-        c->worker = w;
-        c->sock = sock;
-        c->linger_fd = -1;
-        link_insert(&w->conns, &c->link);
-        ++w->conn_count;
-        count_up(&w->accepted);
-        sock->on_close.cb = on_close;
-        sock->on_close.data = c;
-        h2o_accept(&w->accept_ctx, sock);
+        struct conn *c = conn_new(w, sock);
+        if (w->accept_ctx.ssl_ctx) {
+            conn_enter(c, CONN_HANDSHAKE);
+            h2o_socket_ssl_handshake(sock, w->accept_ctx.ssl_ctx, NULL, on_handshake);
+        } else {
+            http1_begin(c);
+        }
     }
+}
+
+/* Over TLS h2o sends a farewell and waits for the client's, for ever: the state has a deadline. */
+void conn_close(struct conn *c)
+{
+    conn_enter(c, CONN_CLOSING);
+    h2o_socket_close(c->sock);
 }
 
 void conn_shut(struct conn *c)

@@ -6,17 +6,20 @@
  *
  *     http_server        one a process: configuration, listeners' addresses, counters that all workers share
  *       worker           one a thread: h2o's loop and context, our loop inside it, its listeners,
- * connections, requests conn           one a connection: hangs on h2o's socket (on_close.data), dies with it
- *           request      one a request: in h2o's request memory, dies with it
+ *                        connections, requests
+ *         conn           one a connection: hangs on h2o's socket (on_close.data), dies with it
+ *           request      one a request: in its connection's pool (HTTP/1) or h2o's (HTTP/2), dies with it
+ *
+ * HTTP/1 is ours: http1.c reads requests from h2o's sockets, http1_answer.c writes answers to them. HTTP/2 is
+ * h2o's: http2.c is its handler. All else sees a request, whatever it came over.
  *
  * Two rules of h2o 2.2.5 shape the code (docs/decisions/0002-http-engine.md):
- *   - h2o_send() only inside h2o_evloop_run(): all callbacks of common/loop.h run there, because h2o watches
- * our epoll descriptor and calls loop_dispatch();
- *   - h2o_send() without bytes and with FINAL or ERROR may free the request before it returns, and call the
- * handler for the next one: it is always the last statement.
+ *   - its sockets are written to only inside h2o_evloop_run(): all callbacks of common/loop.h run there,
+ *     because h2o watches our epoll descriptor and calls loop_dispatch();
+ *   - h2o_send() without bytes and with FINAL or ERROR may free the request before it returns: it is always
+ *     the last statement.
  */
 #include <h2o.h>
-#include <h2o/http1.h>
 #include <h2o/http2.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -24,6 +27,8 @@
 
 #include "common/loop.h"
 #include "common/str.h"
+#include "proxy/http/chunked.h"
+#include "proxy/http/head.h"
 #include "proxy/http/request.h"
 #include "proxy/http/response.h"
 #include "proxy/http/server.h"
@@ -40,7 +45,13 @@ enum {
     HTTP_PIECE_HTTP2 = 64 << 10,    /* over HTTP/2 a piece is the unit of a reader's progress */
     HTTP_WHOLE_MAX = 64 << 10,      /* a larger body in memory is sent as a stream */
     HTTP_SWEEP_MS = 1000,           /* watch.c */
-    HTTP_HEADER_NAMES = 128,        /* different names of response headers that are resolved once */
+    HTTP_RECEIVE_BYTES = 4096,      /* room for one read of a head, … */
+    HTTP_RECEIVE_BODY = 64 << 10,   /* … and of a body */
+    HTTP_BODY_WINDOW = 8 << 10,     /* bytes of a body that must come within `body_timeout` */
+    HTTP_ANSWER_HEAD = 640,         /* first size of an answer's head */
+    HTTP_ANSWER_FRONT = 192,        /* of it: status line and what this room adds */
+    HTTP_CLOSE_MS = 5000,           /* for a TLS client to say farewell */
+    HTTP_HEADER_NAMES = 128,        /* different names of response headers over HTTP/2, resolved once */
     HTTP_RESETS_BURST = 100,        /* HTTP/2 streams that a client may reset before their answer, … */
     HTTP_RESETS_PER_S = 10,         /* … and how fast that budget comes back */
     HTTP_LINGERERS_MAX = 256,       /* connections that are closed once their client has said it all; … */
@@ -87,6 +98,35 @@ struct header_name {
     h2o_iovec_t own;
 };
 
+/*
+ *              .-- TLS --> HANDSHAKE --.--> HTTP2 (h2o's from here on)
+ *     accepted-+                       v
+ *              `--------------------> IDLE --first byte--> HEAD --whole--.---- body to come --> BODY
+ *                                      ^ `------- whole at once --------'|                       |
+ *                                      |                                 v                       |
+ *                                      `---------keep-alive----------- ANSWER <------whole-------'
+ *                                                                        `--> CLOSING
+ * conn_enter() is the one way from one to another. HANDSHAKE, IDLE, HEAD, BODY and CLOSING end at a deadline;
+ * each is a queue in the order of arrival, so that only its first is ever looked at.
+ */
+enum conn_state {
+    CONN_HANDSHAKE,
+    CONN_IDLE,
+    CONN_HEAD,
+    CONN_BODY,
+    CONN_CLOSING,
+    CONN_QUEUES, /* those below wait for no deadline of ours */
+    CONN_ANSWER,
+    CONN_HTTP2,
+};
+
+struct conn_queue {
+    struct link conns; /* conn.queue, by since_us */
+    uint32_t ms;
+    struct loop_timer timer;
+    struct worker *worker;
+};
+
 struct worker {
     struct http_server *server;
     unsigned index;
@@ -100,6 +140,7 @@ struct worker {
     h2o_accept_ctx_t accept_ctx;
     h2o_socket_t *loop_sock; /* our loop's descriptor, as h2o sees it */
     struct link conns, requests, lingerers;
+    struct conn_queue queues[CONN_QUEUES];
     uint32_t conn_count, lingerer_count;
     bool is_draining, is_stopping;
     uint64_t accept_logged_us; /* when it last said so */
@@ -109,6 +150,9 @@ struct worker {
     struct request **polled;
     size_t polls_cap;
     uint64_t random;
+    struct head head; /* the one that is being read */
+    char date[32];    /* "Sun, 06 Nov 1994 08:49:37 GMT" … */
+    uint64_t date_s;  /* … as of this second */
     struct header_name names[HTTP_HEADER_NAMES];
 
     atomic_bool is_paused; /* not accepting, because of the connection limit */
@@ -140,18 +184,34 @@ struct http_server {
 
 struct conn {
     uint32_t magic;
+    enum conn_state state;
     struct worker *worker;
     h2o_socket_t *sock;
-    struct link link;
-    struct request *current; /* HTTP/1: the request that is being answered */
-    uint32_t resets;         /* HTTP/2: the leaky bucket, in streams, … */
-    uint64_t resets_us;      /* … as of then */
-    int linger_fd;           /* linger.c: a second descriptor of the socket, or -1 */
-    char peer[56];           /* "" until somebody asks */
-    char *client_name;       /* tls.c: of a verified certificate, or NULL */
+    struct link link, queue;
+    uint64_t since_us;       /* when it entered a state that has a deadline */
+    struct request *current; /* HTTP/1: the request that is being read or answered */
+
+    /* HTTP/1: what is read of it. */
+    h2o_mem_pool_t pool; /* of the current request */
+    struct head_scan scan;
+    bool saw_blank;       /* one empty line before a request is read past */
+    size_t request_bytes; /* that stand in the input until the answer has left */
+    uint64_t body_left;   /* with Content-Length */
+    struct chunked chunked;
+    bool is_chunked;
+    struct buf body;
+    size_t window_bytes; /* of the body, since since_us */
+
+    uint32_t resets;    /* HTTP/2: the leaky bucket, in streams, … */
+    uint64_t resets_us; /* … as of then */
+    int linger_fd;      /* linger.c: a second descriptor of the socket, or -1 */
+    char peer[56];      /* "" until somebody asks */
+    char *client_name;  /* tls.c: of a verified certificate, or NULL */
 };
 
 /*
+ *   READING                                    HTTP/1: its body is not whole; conn_state has the deadline
+ *      |
  *   WAITING --response_send--> LAST            nobody answered yet: watched for a client that leaves
  *      |                        ^
  *      `--response_begin--> SENDING --all left--> PULLED --response_end/abort--> LAST --> over
@@ -160,6 +220,7 @@ struct conn {
  *   SENDING and LAST: bytes are on their way: watched for a reader that takes nothing.
  */
 enum request_state {
+    REQUEST_READING,
     REQUEST_WAITING,
     REQUEST_SENDING,
     REQUEST_PULLED,
@@ -183,19 +244,25 @@ struct request {
     enum request_state state;
     enum http_method method;
     bool is_http2, is_plain; /* plain: HTTP/1 without TLS, so that sendfile works */
-    bool is_captured;        /* the answer goes into refusal.c's stream */
-    bool is_aborting;        /* the connection was cut; its end comes through a callback */
-    bool is_complete;        /* the last byte was handed over */
+    bool keep_alive;         /* HTTP/1: the connection is good for another request after this one */
+    bool is_http_1_0;
+    bool is_chunked;  /* HTTP/1: so is the answer */
+    bool head_left;   /* HTTP/1: the answer's head was given to the socket */
+    bool is_last;     /* HTTP/1: and so was its end */
+    bool is_aborting; /* the connection was cut; its end comes through a callback */
+    bool is_complete; /* the last byte was handed over */
     bool in_pull, pull_again;
     bool file_was_short;
     bool *gone; /* set when the request is disposed of, for who called out */
 
-    h2o_req_t *h2o;
+    h2o_req_t *h2o; /* HTTP/2, else NULL */
+    h2o_mem_pool_t *pool;
     struct conn *conn;
     struct worker *worker;
     struct link link; /* worker.requests */
-    struct slice path, query;
-    struct slice host;
+    struct slice method_name, path, query, host, body;
+    const struct head_field *fields;
+    unsigned field_count;
     uint64_t begin_us;
     char id[27];
     const char *route;
@@ -204,7 +271,11 @@ struct request {
     struct dispose_entry *disposers;
     struct loop_timer timer;
 
-    h2o_generator_t generator;
+    int status; /* 0 before there is an answer */
+    char *head; /* HTTP/1: the answer's, from HTTP_ANSWER_FRONT on; its front is made last */
+    size_t head_len, head_cap;
+    char chunk_line[24];
+    h2o_generator_t generator; /* HTTP/2 */
     struct response_stream stream;
     uint64_t content_length, given, sent;
     const char *mem; /* what is left of response_write */
@@ -215,42 +286,68 @@ struct request {
     void *on_short_arg;
     char *file_buf; /* where sendfile cannot be used */
     size_t turn_left;
-    h2o_iovec_t whole;
+    struct slice whole;
 
     uint32_t writes, writes_seen; /* watch.c: progress */
     uint64_t acked_seen, progress_us;
 };
 
 /* conn.c */
-void conn_accept(h2o_socket_t *listener,
-                 const char *err); /* h2o's callback of a listener; sock->data is the listener */
+/* h2o's callback of a listener; sock->data is the listener. */
+void conn_accept(h2o_socket_t *listener, const char *err);
 void conn_accept_resume(void *worker);
+void conn_queues_init(struct worker *w);
+void conn_queues_end(struct worker *w);
+void conn_enter(struct conn *c, enum conn_state state);
+void conn_close(struct conn *c);       /* over TLS with a farewell; the conn may be gone when it returns */
 void conn_shut(struct conn *c);        /* the connection ends as soon as h2o sees it */
 void conn_reset(struct conn *c);       /* as conn_shut, and the client sees a reset, now */
 void conn_count_reset(struct conn *c); /* HTTP/2: a stream was given up before its answer */
-static inline struct conn *conn_of(h2o_req_t *req)
+static inline struct conn *conn_of_socket(h2o_socket_t *sock)
 {
-    struct conn *c = req->conn->callbacks->get_socket(req->conn)->on_close.data;
+    struct conn *c = sock->on_close.data;
     assert(c->magic == CONN_MAGIC);
     return c;
 }
 
+/* How bytes of an answer leave: more follow; these are the last. */
+enum send_how { SEND_MORE, SEND_LAST };
+
+/* http1.c */
+void http1_begin(struct conn *c);
+void http1_on_deadline(struct conn *c);
+void http1_end(struct request *r); /* answered or given up; the connection may be gone when it returns */
+
+/* http1_answer.c */
+void http1_header(struct request *r, const char *name, struct slice value);
+void http1_start(struct request *r, uint64_t content_length, bool is_bodiless);
+/* The head, if it has not left, and bytes, if there are any; stream_on_left() follows, never from inside, or
+ * with SEND_LAST the end of the request. */
+void http1_send(struct request *r, const void *p, size_t len, enum send_how how);
+
+/* http2.c */
+int http2_on_request(h2o_handler_t *self, h2o_req_t *req); /* h2o's handler */
+void http2_header(struct request *r, const char *name, struct slice value);
+void http2_start(struct request *r, uint64_t content_length, bool is_bodiless);
+void http2_send(struct request *r, const void *p, size_t len, enum send_how how);
+void http2_cut(struct request *r); /* ends the stream without an answer; the request may be gone after */
+void http2_names_free(struct worker *w);
+
 /* request.c */
-struct request *request_new(struct conn *c, h2o_req_t *req);
-int request_on_h2o(h2o_handler_t *self, h2o_req_t *req); /* h2o's handler: guards, then on_request */
+/* A request in `memory` of at least its size, with an id; the caller says what is in it. */
+struct request *request_init(void *memory, struct conn *c, h2o_mem_pool_t *pool, struct slice target);
+void request_set_method(struct request *r, struct slice name);
+void request_dispose(struct request *r);
 void request_refuse(struct request *r, int status, const char *message);
+void request_deliver(void *request);
 
 /* response.c */
 const char *response_reason(int status);
 
 /* stream.c */
-void stream_proceed(h2o_generator_t *generator,
-                    h2o_req_t *req); /* h2o's callback: all that was given has left */
 void stream_begin(struct request *r);
+void stream_on_left(struct request *r); /* all that was given to the socket, or to h2o, has left */
 void stream_free(struct request *r);
-
-/* refusal.c: what h2o refuses by itself gets our answer and is logged like any other */
-void refusal_register(h2o_pathconf_t *fallback);
 
 /* linger.c */
 void linger_keep(struct conn *c);  /* its answer leaves before its request was read */

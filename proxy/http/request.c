@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/http/request.h"
 
+#include <strings.h>
+
 #include "common/clock.h"
-#include "proxy/http/guard.h"
 #include "proxy/http/http_impl.h"
 
 /* ---- birth and end ---- */
@@ -52,22 +53,18 @@ static enum http_method method_of(struct slice m)
     return HTTP_OTHER;
 }
 
-static void on_dispose(void *p)
+void request_dispose(struct request *r)
 {
-    struct request *r = p;
     assert(r->magic == REQUEST_MAGIC);
     struct worker *w = r->worker;
-    struct conn *c = r->conn;
     const struct http_config *config = &w->server->config;
     /* What runs below may look at the request, but it is out of everybody's reach already. */
     link_remove(&r->link);
     loop_timer_cancel(w->loop, &r->timer);
-    if (c->current == r)
-        c->current = NULL;
     if (r->gone)
         *r->gone = true;
     if (r->is_http2 && !r->is_complete)
-        conn_count_reset(c);
+        conn_count_reset(r->conn);
     if (config->on_finished)
         config->on_finished(r, !r->is_complete, config->arg);
     while (r->disposers) {
@@ -80,44 +77,39 @@ static void on_dispose(void *p)
     r->magic = 0;
 }
 
-struct request *request_new(struct conn *c, h2o_req_t *req)
+struct request *request_init(void *memory, struct conn *c, h2o_mem_pool_t *pool, struct slice target)
 {
     struct worker *w = c->worker;
-    /* Its release is h2o's one reliable word that a request is over. */
-    struct request *r = h2o_mem_alloc_shared(&req->pool, sizeof *r, on_dispose);
+    struct request *r = memory;
     memset(r, 0, sizeof *r);
     r->magic = REQUEST_MAGIC;
-    r->h2o = req;
+    r->pool = pool;
     r->conn = c;
     r->worker = w;
-    r->is_http2 = req->version >= 0x200;
-    r->is_plain = !r->is_http2 && !c->sock->ssl;
     r->file_fd = -1;
-    r->generator.proceed = stream_proceed;
     r->begin_us = clock_mono_us();
     make_id(w, r->id);
-    r->method = method_of((struct slice){req->input.method.base, req->input.method.len});
-    r->path = (struct slice){req->input.path.base, req->input.path.len};
-    const char *mark = r->path.len ? memchr(r->path.p, '?', r->path.len) : NULL;
+    r->path = target;
+    const char *mark = target.len ? memchr(target.p, '?', target.len) : NULL;
     if (mark) {
-        r->query = (struct slice){mark + 1, r->path.len - (size_t)(mark + 1 - r->path.p)};
-        r->path.len = (size_t)(mark - r->path.p);
+        r->query = (struct slice){mark + 1, target.len - (size_t)(mark + 1 - target.p)};
+        r->path.len = (size_t)(mark - target.p);
     }
-    r->host = slice_trim((struct slice){req->input.authority.base, req->input.authority.len});
-    if (!r->is_http2)
-        c->current = r;
     link_insert(&w->requests, &r->link);
     atomic_fetch_add_explicit(&w->requests_open, 1, memory_order_relaxed);
     watch_arm(w);
     return r;
 }
 
-/* ---- h2o's handler ---- */
+void request_set_method(struct request *r, struct slice name)
+{
+    r->method_name = name;
+    r->method = method_of(name);
+}
 
 void request_refuse(struct request *r, int status, const char *message)
 {
     const struct http_config *config = &r->worker->server->config;
-    r->h2o->http1_is_persistent = 0;
     if (config->refuse) {
         config->refuse(r, status, message, config->arg);
         return;
@@ -126,56 +118,11 @@ void request_refuse(struct request *r, int status, const char *message)
     response_send_ref(r, status, message, strlen(message));
 }
 
-static int check_http1(struct request *r, const char **ret_message)
+void request_deliver(void *request)
 {
-    const h2o_buffer_t *input = r->conn->sock->input;
-    struct guard_head head;
-    int status = guard_check_head((struct slice){input->bytes, input->size},
-                                  r->worker->server->config.limits.max_header_bytes, r->h2o->version == 0x100,
-                                  &head, ret_message);
-    if (status)
-        return status;
-    if (!head.has_host)
-        r->host = (struct slice){"", 0}; /* h2o made one up */
-    /* h2o's chunked decoder forgives more than it should: nothing may follow on this connection. */
-    if (head.chunked)
-        r->h2o->http1_is_persistent = 0;
-    return 0;
-}
-
-static int check_http2(struct request *r, const char **ret_message)
-{
-    size_t bytes = r->h2o->input.path.len + r->h2o->input.authority.len;
-    for (size_t i = 0; i < r->h2o->headers.size; ++i)
-        bytes += r->h2o->headers.entries[i].name->len + r->h2o->headers.entries[i].value.len;
-    if (bytes <= r->worker->server->config.limits.max_header_bytes)
-        return 0;
-    *ret_message = "the head of the request is too large";
-    return 431;
-}
-
-static void deliver(void *arg)
-{
-    struct request *r = arg;
+    struct request *r = request;
     const struct http_config *config = &r->worker->server->config;
     config->on_request(r, config->arg);
-}
-
-int request_on_h2o(h2o_handler_t *self, h2o_req_t *req)
-{
-    (void)self;
-    struct request *r = request_new(conn_of(req), req);
-    const char *message = "";
-    int status = r->is_http2 ? check_http2(r, &message) : check_http1(r, &message);
-    if (!status)
-        status = guard_check_target((struct slice){req->input.path.base, req->input.path.len}, &message);
-    if (status)
-        request_refuse(r, status, message);
-    else if (r->is_http2) /* a stream that is reset in the same turn costs nothing beyond this */
-        loop_timer_arm(r->worker->loop, &r->timer, 0, deliver, r);
-    else
-        deliver(r);
-    return 0;
 }
 
 /* ---- what a request says ---- */
@@ -187,7 +134,7 @@ enum http_method request_method(const struct request *r)
 
 struct slice request_method_name(const struct request *r)
 {
-    return (struct slice){r->h2o->input.method.base, r->h2o->input.method.len};
+    return r->method_name;
 }
 
 struct slice request_path(const struct request *r)
@@ -249,18 +196,14 @@ struct slice request_query_param(struct request *r, const char *name)
 struct slice request_header_at(const struct request *r, const char *name, unsigned index)
 {
     size_t len = strlen(name);
-    const h2o_token_t *token = h2o_lookup_token(name, len);
-    const h2o_headers_t *headers = &r->h2o->headers;
-    if (token == H2O_TOKEN_HOST)
+    if (len == 4 && memcmp(name, "host", 4) == 0)
         return index == 0 && r->host.len ? r->host : (struct slice){NULL, 0};
-    ssize_t at = -1;
-    do {
-        at = token ? h2o_find_header(headers, token, at) : h2o_find_header_by_str(headers, name, len, at);
-    } while (at >= 0 && index-- > 0);
-    if (at < 0)
-        return (struct slice){NULL, 0};
-    /* h2o leaves white space behind a value (RFC 9110 section 5.5). */
-    return slice_trim((struct slice){headers->entries[at].value.base, headers->entries[at].value.len});
+    for (unsigned i = 0; i < r->field_count; ++i) {
+        const struct head_field *f = &r->fields[i];
+        if (f->name.len == len && strncasecmp(f->name.p, name, len) == 0 && index-- == 0)
+            return f->value;
+    }
+    return (struct slice){NULL, 0};
 }
 
 struct slice request_header(const struct request *r, const char *name)
@@ -275,7 +218,7 @@ struct slice request_host(const struct request *r)
 
 struct slice request_body(const struct request *r)
 {
-    return (struct slice){r->h2o->entity.base, r->h2o->entity.len};
+    return r->body;
 }
 
 bool request_is_tls(const struct request *r)
@@ -318,14 +261,14 @@ struct loop *request_loop(const struct request *r)
 
 void *request_alloc(struct request *r, size_t size)
 {
-    void *p = h2o_mem_alloc_pool(&r->h2o->pool, size);
+    void *p = h2o_mem_alloc_pool(r->pool, size);
     memset(p, 0, size);
     return p;
 }
 
 char *request_strdup(struct request *r, struct slice s)
 {
-    char *p = h2o_mem_alloc_pool(&r->h2o->pool, s.len + 1);
+    char *p = h2o_mem_alloc_pool(r->pool, s.len + 1);
     if (s.len)
         memcpy(p, s.p, s.len);
     p[s.len] = '\0';

@@ -13,7 +13,9 @@ const struct http_limits http_limits_default = {
     .max_connections = 10000,
     .max_body_bytes = 16u << 20,
     .max_header_bytes = 64u << 10,
-    .head_timeout_ms = 75000,
+    .idle_timeout_ms = 75000,
+    .head_timeout_ms = 15000,
+    .body_timeout_ms = 30000,
     .slow_reader_timeout_ms = 60000,
     .tcp_user_timeout_ms = 60000,
 };
@@ -34,17 +36,14 @@ static void configure_h2o(struct http_server *s)
     h2o_config_init(conf);
     conf->server_name = h2o_iovec_init(NULL, 0); /* no Server header */
     conf->max_request_entity_size = limits->max_body_bytes;
-    conf->http1.req_timeout = limits->head_timeout_ms;
-    conf->http1.upgrade_to_http2 = 0; /* neither h2c nor "PRI *" */
-    conf->http2.idle_timeout = limits->head_timeout_ms;
+    conf->http2.idle_timeout = limits->idle_timeout_ms;
     conf->http2.max_concurrent_requests_per_connection = 100;
     h2o_hostconf_t *host = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     host->http2.push_preload = 0;
     /* One path takes all: rooms route. h2o sends a target that is not a path to the fallback. */
     h2o_create_handler(h2o_config_register_path(host, "/", 0), sizeof(h2o_handler_t))->on_req =
-        request_on_h2o;
-    h2o_create_handler(&host->fallback_path, sizeof(h2o_handler_t))->on_req = request_on_h2o;
-    refusal_register(&host->fallback_path);
+        http2_on_request;
+    h2o_create_handler(&host->fallback_path, sizeof(h2o_handler_t))->on_req = http2_on_request;
 }
 
 static int check_config(const struct http_config *c, struct err *err)
@@ -55,9 +54,9 @@ static int check_config(const struct http_config *c, struct err *err)
         return err_set(err, ERR_INVALID, "TLS needs both a certificate and a key");
     if (c->tls_client_ca && !c->tls_certificate)
         return err_set(err, ERR_INVALID, "certificates of clients need TLS");
-    if (c->limits.max_connections == 0 || c->limits.max_header_bytes == 0 || c->limits.head_timeout_ms == 0)
-        return err_set(err, ERR_INVALID,
-                       "the limits of connections, header bytes and head time must not be 0");
+    if (c->limits.max_connections == 0 || c->limits.max_header_bytes == 0 || c->limits.idle_timeout_ms == 0 ||
+        c->limits.head_timeout_ms == 0 || c->limits.body_timeout_ms == 0)
+        return err_set(err, ERR_INVALID, "the limits of connections, header bytes and times must not be 0");
     return 0;
 }
 

@@ -23,15 +23,16 @@ struct http_listen {
 };
 
 struct http_limits {
-    uint32_t max_connections;  /* over it, new connections wait in the backlog */
-    uint64_t max_body_bytes;   /* of a request; more is 413 */
-    uint32_t max_header_bytes; /* of a request's head; more is 431 */
-    uint32_t head_timeout_ms;  /* a request's head, and an idle keep-alive connection (h2o has one timer for
-                                  both) */
+    uint32_t max_connections;        /* over it, new connections wait in the backlog */
+    uint64_t max_body_bytes;         /* of a request; more is 413 */
+    uint32_t max_header_bytes;       /* of a request's head; more is 431 */
+    uint32_t idle_timeout_ms;        /* a connection between two requests, or before its first */
+    uint32_t head_timeout_ms;        /* a request's head, from its first byte to its last; a TLS handshake */
+    uint32_t body_timeout_ms;        /* a request's body must go on by 8 KiB within it, or end */
     uint32_t slow_reader_timeout_ms; /* a reader that takes nothing for that long is cut off; 0 = never */
     uint32_t tcp_user_timeout_ms;    /* dead peers */
 };
-extern const struct http_limits http_limits_default; /* 10000, 16 MiB, 64 KiB, 75 s, 60 s, 60 s */
+extern const struct http_limits http_limits_default; /* 10000, 16 MiB, 64 KiB, 75 s, 15 s, 30 s, 60 s, 60 s */
 
 struct http_config {
     const struct http_listen *listen;
@@ -48,7 +49,8 @@ struct http_config {
      * and freed. */
     void (*worker_begin)(struct loop *loop, void *arg);
     void (*worker_end)(struct loop *loop, void *arg);
-    /* Each request whose head and body are complete and passed the guards (see guard.h). */
+    /* Each request whose head and body are complete and were found to be well-formed (see head.h, chunked.h).
+     */
     void (*on_request)(struct request *r, void *arg);
     /* After the answer left or was given up, just before the dispose callbacks: access log and metrics. */
     void (*on_finished)(struct request *r, bool aborted, void *arg);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A streamed answer. h2o tells when all that it was given has left (stream_proceed); a file on plaintext
- * HTTP/1 is sent past h2o, straight from the page cache to the socket, while h2o holds no byte of ours; the
- * socket then tells (on_writable). Both come to go_on(), which sends what is left of the room's last answer,
+ * A streamed answer. stream_on_left() tells when all that was given has left; a file on plaintext HTTP/1 is
+ * sent straight from the page cache to the socket, while h2o holds no byte of ours; the socket then tells
+ * (on_writable). Both come to go_on(), which sends what is left of the room's last answer,
  * or asks the room for more.
  *
  * pull() is never called from inside a response_* function: a room may be walking over its readers. A room
@@ -30,16 +30,31 @@ void stream_free(struct request *r)
     r->file_buf = NULL;
 }
 
+static void send_bytes(struct request *r, const void *p, size_t len, enum send_how how)
+{
+    r->inflight = len;
+    ++r->writes;
+    if (r->is_http2)
+        http2_send(r, p, len, how);
+    else
+        http1_send(r, p, len, how);
+}
+
 /* ---- endings ---- */
 
-/* Nothing is outstanding at h2o: the connection ends here, and with it the request. */
+/* Nothing is on its way: the connection (HTTP/1) or the stream (HTTP/2) ends here, and with it the request.
+ */
 static void give_up(struct request *r)
 {
     r->is_aborting = true;
+    r->is_complete = false;
+    if (r->is_http2) {
+        http2_cut(r);
+        return;
+    }
     r->state = REQUEST_LAST;
-    if (!r->is_http2)
-        conn_reset(r->conn);
-    h2o_send(r->h2o, NULL, 0, H2O_SEND_STATE_ERROR);
+    conn_reset(r->conn);
+    http1_end(r);
 }
 
 static void on_failed(void *arg)
@@ -66,17 +81,13 @@ static void fail_soon(struct request *r, bool file_was_short)
 
 void response_abort(struct request *r)
 {
-    if (r->is_aborting || r->is_captured)
+    if (r->is_aborting)
         return;
     switch (r->state) {
+    case REQUEST_READING:
     case REQUEST_WAITING:
-        /* h2o knows only one way out, an answer; the dead socket keeps it from the client. */
         loop_timer_cancel(r->worker->loop, &r->timer);
-        r->h2o->res.status = 499; /* what logs call a client that closed first */
-        r->h2o->res.reason = response_reason(499);
-        r->h2o->res.headers.size = 0;
-        r->h2o->res.content_length = 0;
-        h2o_start_response(r->h2o, &r->generator);
+        r->status = 499; /* what logs call a client that closed first */
         give_up(r);
         break;
     case REQUEST_PULLED:
@@ -84,8 +95,8 @@ void response_abort(struct request *r)
         break;
     case REQUEST_SENDING:
     case REQUEST_LAST:
-        /* h2o (or the kernel) has our bytes; the cut socket makes it call back. An HTTP/2 stream ends at its
-         * next turn. */
+        /* Bytes are on their way; the cut socket makes h2o call back. An HTTP/2 stream ends at its next turn.
+         */
         r->is_aborting = true;
         r->is_complete = false;
         if (!r->is_http2)
@@ -100,18 +111,10 @@ void response_end(struct request *r)
            (r->given == r->content_length || r->content_length == RESPONSE_OPEN));
     r->state = REQUEST_LAST;
     r->is_complete = true;
-    h2o_send(r->h2o, NULL, 0, H2O_SEND_STATE_FINAL);
+    send_bytes(r, NULL, 0, SEND_LAST);
 }
 
 /* ---- memory ---- */
-
-static void send_bytes(struct request *r, const void *p, size_t len)
-{
-    h2o_iovec_t v = h2o_iovec_init(p, len);
-    r->inflight = len;
-    ++r->writes;
-    h2o_send(r->h2o, &v, 1, H2O_SEND_STATE_IN_PROGRESS);
-}
 
 static void send_memory(struct request *r)
 {
@@ -119,7 +122,7 @@ static void send_memory(struct request *r)
     const char *p = r->mem;
     r->mem += n;
     r->mem_len -= n;
-    send_bytes(r, p, n);
+    send_bytes(r, p, n, SEND_MORE);
 }
 
 static void take(struct request *r, uint64_t len)
@@ -173,7 +176,7 @@ static void copy_file(struct request *r)
         return;
     }
     file_advance(r, (size_t)n);
-    send_bytes(r, r->file_buf, (size_t)n);
+    send_bytes(r, r->file_buf, (size_t)n, SEND_MORE);
 }
 
 static void send_file(struct request *r)
@@ -212,7 +215,7 @@ static void send_file(struct request *r)
 
 static void file_turn(struct request *r)
 {
-    if (r->is_plain)
+    if (r->is_plain && !r->is_chunked)
         send_file(r);
     else
         copy_file(r);
@@ -269,19 +272,15 @@ static void go_on(struct request *r)
 
 static void on_writable(h2o_socket_t *sock, const char *err)
 {
-    struct conn *c = sock->on_close.data;
-    assert(c->magic == CONN_MAGIC && c->current && c->current->magic == REQUEST_MAGIC);
-    struct request *r = c->current;
+    struct request *r = conn_of_socket(sock)->current;
+    assert(r && r->magic == REQUEST_MAGIC);
     if (err)
         r->is_aborting = true;
     go_on(r);
 }
 
-void stream_proceed(h2o_generator_t *generator, h2o_req_t *req)
+void stream_on_left(struct request *r)
 {
-    (void)req;
-    struct request *r = LINK_OWNER(struct request, generator, generator);
-    assert(r->magic == REQUEST_MAGIC);
     r->sent += r->inflight;
     r->inflight = 0;
     ++r->writes;
@@ -300,5 +299,5 @@ void stream_begin(struct request *r)
     if (r->is_http2) /* its headers leave with the first bytes: h2o waits for some */
         loop_timer_arm(r->worker->loop, &r->timer, 0, begin_later, r);
     else
-        h2o_send(r->h2o, NULL, 0, H2O_SEND_STATE_IN_PROGRESS);
+        send_bytes(r, NULL, 0, SEND_MORE);
 }

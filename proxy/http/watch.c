@@ -3,8 +3,8 @@
  * The sweep: once a second (more often if the slow-reader timeout is short), while requests are open, each
  * worker looks at all of its requests.
  *
- * Who waits for us (no answer yet, or a pull that the room has not answered) may have left: h2o does not
- * watch the socket of an HTTP/1 request that is being handled. One poll(2) over all of them tells.
+ * Who waits for us (no answer yet, or a pull that the room has not answered) may have left: nobody reads the
+ * socket of an HTTP/1 request that is being handled. One poll(2) over all of them tells.
  *
  * Whom we wait for (bytes were given and have not left) may have stopped reading. Its progress is what its
  * kernel has acknowledged, so that a reader that takes a little each time is left alone; over HTTP/2, where
@@ -81,7 +81,7 @@ static void sweep(void *arg)
     size_t n = 0;
     for (struct link *l = w->requests.next; l != &w->requests; l = l->next) {
         struct request *r = LINK_OWNER(struct request, link, l);
-        if (r->is_aborting)
+        if (r->is_aborting || r->state == REQUEST_READING) /* it is read from, and its end is seen there */
             continue;
         if (r->state == REQUEST_WAITING || r->state == REQUEST_PULLED) {
             if (r->is_http2)

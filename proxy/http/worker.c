@@ -33,6 +33,7 @@ static void set_up(struct worker *w)
     link_init(&w->conns);
     link_init(&w->requests);
     link_init(&w->lingerers);
+    conn_queues_init(w);
     if (getrandom(&w->random, sizeof w->random, 0) != sizeof w->random)
         w->random = clock_mono_us() ^ ((uint64_t)w->index << 56);
     pthread_mutex_lock(&s->lock);
@@ -127,6 +128,7 @@ static void tear_down(struct worker *w)
     } while (w->conn_count > 0 && clock_mono_ms() < deadline);
     loop_timer_cancel(w->loop, &e.timer);
     loop_timer_cancel(w->loop, &w->sweep_timer);
+    conn_queues_end(w);
     linger_end_all(w);
     if (w->conn_count > 0)
         log_error("connections were left at the end", F_U("count", w->conn_count));
@@ -135,10 +137,7 @@ static void tear_down(struct worker *w)
     h2o_socket_close(w->loop_sock);
     SSL_CTX_free(w->accept_ctx.ssl_ctx);
     watch_free(w);
-    for (unsigned i = 0; i < HTTP_HEADER_NAMES; ++i) {
-        free(w->names[i].usual);
-        free(w->names[i].own.base);
-    }
+    http2_names_free(w);
     if (w->conn_count > 0)
         return; /* h2o asserts that nothing is left of its own */
     h2o_timeout_unlink(&w->ctx.http2._graceful_shutdown_timeout); /* the drain's, which h2o leaves armed */
