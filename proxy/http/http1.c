@@ -181,6 +181,7 @@ static void read_head(struct conn *c)
  */
 static int take_body(struct conn *c, const char **ret_message)
 {
+    const struct http_limits *limits = &c->worker->server->config.limits;
     struct slice in = input_of(c), data;
     *ret_message = "the body of the request is too large";
     do {
@@ -193,8 +194,15 @@ static int take_body(struct conn *c, const char **ret_message)
             *ret_message = "the body of the request is not in chunks as its head says";
             return 400;
         }
-        if (data.len && (c->body.len + data.len > c->body.max || !buf_add_slice(&c->body, data)))
+        if (c->body.len + data.len > c->body.max)
             return 413;
+        if (c->worker->bodies_bytes + data.len > limits->max_bodies_bytes) {
+            *ret_message = "too many large bodies of requests come at once; try again later";
+            return 503;
+        }
+        bool fits = buf_add_slice(&c->body, data);
+        assert(fits);
+        c->worker->bodies_bytes += data.len;
     } while (data.len > 0 && in.len > 0);
     /* A chunk says how long it is before it comes. */
     if (c->is_chunked && c->chunked.left > c->body.max - c->body.len)
@@ -297,6 +305,7 @@ void http1_end(struct request *r)
     request_dispose(r);
     c->current = NULL;
     h2o_mem_clear_pool(&c->pool);
+    c->worker->bodies_bytes -= c->body.len;
     buf_free(&c->body);
     if (!goes_on) {
         conn_close(c);

@@ -150,9 +150,10 @@ struct worker {
     struct request **polled;
     size_t polls_cap;
     uint64_t random;
-    struct head head; /* the one that is being read */
-    char date[32];    /* "Sun, 06 Nov 1994 08:49:37 GMT" … */
-    uint64_t date_s;  /* … as of this second */
+    uint64_t bodies_bytes; /* that conn.body of all connections hold */
+    struct head head;      /* the one that is being read */
+    char date[32];         /* "Sun, 06 Nov 1994 08:49:37 GMT" … */
+    uint64_t date_s;       /* … as of this second */
     struct header_name names[HTTP_HEADER_NAMES];
 
     atomic_bool is_paused; /* not accepting, because of the connection limit */

@@ -12,6 +12,7 @@
 const struct http_limits http_limits_default = {
     .max_connections = 10000,
     .max_body_bytes = 16u << 20,
+    .max_bodies_bytes = 256u << 20,
     .max_header_bytes = 64u << 10,
     .idle_timeout_ms = 75000,
     .head_timeout_ms = 15000,

@@ -23,16 +23,18 @@ struct http_listen {
 };
 
 struct http_limits {
-    uint32_t max_connections;        /* over it, new connections wait in the backlog */
-    uint64_t max_body_bytes;         /* of a request; more is 413 */
-    uint32_t max_header_bytes;       /* of a request's head; more is 431 */
-    uint32_t idle_timeout_ms;        /* a connection between two requests, or before its first */
-    uint32_t head_timeout_ms;        /* a request's head, from its first byte to its last; a TLS handshake */
-    uint32_t body_timeout_ms;        /* a request's body must go on by 8 KiB within it, or end */
+    uint32_t max_connections;  /* over it, new connections wait in the backlog */
+    uint64_t max_body_bytes;   /* of a request; more is 413 */
+    uint64_t max_bodies_bytes; /* of all requests that a worker reads or answers; what is over it is 503 */
+    uint32_t max_header_bytes; /* of a request's head; more is 431 */
+    uint32_t idle_timeout_ms;  /* a connection between two requests, or before its first */
+    uint32_t head_timeout_ms;  /* a request's head, from its first byte to its last; a TLS handshake */
+    uint32_t body_timeout_ms;  /* a request's body must go on by 8 KiB within it, or end */
     uint32_t slow_reader_timeout_ms; /* a reader that takes nothing for that long is cut off; 0 = never */
     uint32_t tcp_user_timeout_ms;    /* dead peers */
 };
-extern const struct http_limits http_limits_default; /* 10000, 16 MiB, 64 KiB, 75 s, 15 s, 30 s, 60 s, 60 s */
+extern const struct http_limits
+    http_limits_default; /* 10000, 16 MiB, 256 MiB, 64 KiB, 75 s, 15 s, 30 s, 60 s, 60 s */
 
 struct http_config {
     const struct http_listen *listen;

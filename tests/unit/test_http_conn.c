@@ -282,6 +282,52 @@ static void test_nothing_follows_a_refusal(void **state)
     site_stop(&s);
 }
 
+/* Bodies are held in memory until they are whole: many large ones at once are too many. */
+static void test_bodies_have_a_limit_together(void **state)
+{
+    (void)state;
+    struct site s;
+    site_init(&s, echo);
+    s.config.workers = 1;
+    s.config.limits.max_bodies_bytes = 5 << 20;
+    site_start(&s);
+    enum { SIZE = 2 << 20 };
+    char *bytes = mem_zalloc(SIZE), text[200];
+    struct client c[3];
+    for (int i = 0; i < 3; ++i) {
+        client_dial(&c[i], &s);
+        (void)snprintf(text, sizeof text, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", SIZE);
+        client_send(&c[i], text);
+        client_send_bytes(&c[i], bytes, SIZE - 1);
+        if (i < 2)
+            (void)usleep(300000);
+    }
+    expect_refusal(&c[2], 503, "bodies");
+    for (int i = 0; i < 2; ++i) { /* those that were there before go on */
+        struct answer a;
+        client_send_bytes(&c[i], bytes, 1);
+        client_head(&c[i], &a);
+        assert_int_equal(a.status, 200);
+        assert_int_equal(a.length, SIZE);
+        while (a.length > 0 && (c[i].at < c[i].len || client_fill(&c[i]))) {
+            a.length -= c[i].len - c[i].at;
+            c[i].at = c[i].len;
+        }
+        assert_int_equal(a.length, 0);
+    }
+    /* What they held is free again. */
+    (void)snprintf(text, sizeof text, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", SIZE);
+    client_send(&c[0], text);
+    client_send_bytes(&c[0], bytes, SIZE);
+    struct answer a;
+    client_head(&c[0], &a);
+    assert_int_equal(a.status, 200);
+    free(bytes);
+    for (int i = 0; i < 3; ++i)
+        client_close(&c[i]);
+    site_stop(&s);
+}
+
 static void test_clients_that_leave(void **state)
 {
     (void)state;
@@ -345,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_requests_in_a_row),
         cmocka_unit_test(test_a_long_pipeline),
         cmocka_unit_test(test_nothing_follows_a_refusal),
+        cmocka_unit_test(test_bodies_have_a_limit_together),
         cmocka_unit_test(test_clients_that_leave),
         cmocka_unit_test(test_a_server_that_ends_while_bodies_come),
     };

@@ -213,6 +213,37 @@ static void test_abort_over_tls(void **state)
     tls_site_stop(&s, &p, &f);
 }
 
+/* Ends that a client owes: its handshake, its word for a request, its farewell after ours. */
+static void test_clients_that_say_nothing(void **state)
+{
+    (void)state;
+    struct site s;
+    struct pair p;
+    struct source f;
+    tls_site(&s, &p, &f, false);
+    s.config.limits.head_timeout_ms = 400;
+    s.config.limits.idle_timeout_ms = 800;
+    site_stop(&s); /* it began with other limits */
+    atomic_store(&s.begun, 0);
+    atomic_store(&s.ended, 0);
+    site_start(&s);
+    struct client silent, idle, closed;
+    char body[16];
+    client_dial(&silent, &s);
+    tls_dial(&idle, &s, NULL, 0, NULL, NULL);
+    tls_dial(&closed, &s, NULL, 0, NULL, NULL);
+    client_send(&closed, "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_int_equal(client_answer(&closed, body, sizeof body), 200);
+    client_expect_end(&silent);
+    client_expect_end(&idle);
+    client_expect_end(&closed);
+    eventually(site_stats(&s).connections_open == 0); /* though none of them closes its end */
+    client_close(&silent);
+    client_close(&idle);
+    client_close(&closed);
+    tls_site_stop(&s, &p, &f);
+}
+
 static void test_plaintext_to_a_tls_port(void **state)
 {
     (void)state;
@@ -504,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files_over_tls),
         cmocka_unit_test(test_abort_over_tls),
+        cmocka_unit_test(test_clients_that_say_nothing),
         cmocka_unit_test(test_plaintext_to_a_tls_port),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_bad_files),
