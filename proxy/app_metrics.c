@@ -65,6 +65,7 @@ void app_metrics_refresh(void *arg)
         struct journal_stats j;
         struct journal *journal = records_journal(app->records);
         journal->ops->stats(journal, &j);
+        set("rac_records_dropped_total", "reason=\"busy\"", records_refused(app->records));
         set("rac_records_bytes", "", j.bytes);
         set("rac_records_kept", "", j.first ? j.last - j.first + 1 : 0);
         set("rac_records_readers", "", feed_readers(records_feed(app->records)));

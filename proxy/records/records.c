@@ -20,17 +20,22 @@
 #include "proxy/records/feed.h"
 #include "proxy/records/ring.h"
 
-#define RING_BYTES     ((size_t)8 << 20) /* a worker: about 40,000 reports */
-#define GATHER_MS      100               /* between two transactions */
-#define BACKLOG_MAX    20000             /* records that wait for a journal that does not take them */
-#define RETRY_MS       1000
-#define TIDY_MS        60000
-#define COMPLAIN_MS    60000
-#define NICE           19 /* serving comes first */
-#define READERS        2
-#define CURSORS_MAX    64
-#define CURSOR_NAME    128
-#define REPORTS_A_TURN 20000 /* then it is written */
+#define RING_BYTES  ((size_t)8 << 20) /* a worker: about 40,000 reports */
+#define GATHER_MS   100               /* between two transactions */
+#define BACKLOG_MAX 20000             /* records that wait for a journal that does not take them */
+#define RETRY_MS    1000
+#define TIDY_MS     60000
+#define COMPLAIN_MS 60000
+#define NICE        19 /* serving comes first */
+#define READERS     2
+#define CURSORS_MAX 64
+#define CURSOR_NAME 128
+#define REPORT_MAX  ((size_t)2560) /* bytes: all texts as long as they may be */
+/* What is looked at between two transactions, a worker: 5,000 pulls a second, some hundredths of its core.
+ * More of them wait in the rings. Low priority alone does not keep a machine that serves all it can from
+ * being slowed: the scheduler weighs threads within their group only. A report of a blob costs an eighth. */
+#define TURN_WEIGHT     4000u
+#define MANIFEST_WEIGHT 8u
 
 struct saved_cursor {
     char name[CURSOR_NAME];
@@ -46,10 +51,8 @@ struct records {
     struct ring **ring;
     int wake_fd;
     atomic_bool is_asleep, is_ending;
-    _Atomic uint64_t dropped; /* reports and records */
     _Atomic int64_t wall_ms; /* what wall time is ahead of the monotonic clock: one clock is asked, not two */
-    struct metric *written_pulls, *written_checks, *dropped_reports, *dropped_records, *failed, *seconds,
-        *waiting;
+    struct metric *written_pulls, *written_checks, *dropped_records, *failed, *seconds, *waiting;
     pthread_t thread;
     pthread_mutex_t cursor_lock;
     struct saved_cursor cursor[CURSORS_MAX];
@@ -62,6 +65,7 @@ struct records {
     size_t update_count, update_room;
     struct journal_pending *pending;
     size_t pending_count, pending_room;
+    uint64_t lost; /* records */
     uint64_t complained_ms, complained_dropped, retry_ms, tidy_ms;
 };
 
@@ -75,10 +79,17 @@ static void wake(struct records *c)
     }
 }
 
-static void drop(struct records *c)
+bool records_are_full(struct records *c, unsigned worker)
 {
-    metric_inc(c->dropped_reports);
-    atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+    return ring_is_full(c->ring[worker], REPORT_MAX);
+}
+
+uint64_t records_refused(const struct records *c)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < c->workers; ++i)
+        n += ring_refused(c->ring[i]);
+    return n;
 }
 
 /* A report with its texts in the worker's ring, to be committed; NULL: dropped. */
@@ -92,10 +103,8 @@ static struct report *report_begin(struct records *c, unsigned worker, enum repo
         len += size[i] ? size[i] + 1u : 0;
     }
     struct report *r = ring_reserve(c->ring[worker], sizeof *r + len);
-    if (!r) {
-        drop(c);
+    if (!r)
         return NULL;
-    }
     r->kind = kind;
     r->stamp_us = clock_mono_us();
     r->time_ms = (int64_t)(r->stamp_us / 1000) + atomic_load_explicit(&c->wall_ms, memory_order_relaxed);
@@ -191,7 +200,7 @@ static void on_record(void *arg, struct collected *one)
     struct records *c = arg;
     if (c->backlog_count >= BACKLOG_MAX) {
         metric_inc(c->dropped_records);
-        atomic_fetch_add_explicit(&c->dropped, 1, memory_order_relaxed);
+        ++c->lost;
         collect_lost(one);
         return;
     }
@@ -229,7 +238,7 @@ static void on_pending(void *arg, const struct journal_pending *p)
 
 static void complain(struct records *c, const struct err *err)
 {
-    uint64_t now_ms = clock_mono_ms(), dropped = atomic_load_explicit(&c->dropped, memory_order_relaxed);
+    uint64_t now_ms = clock_mono_ms(), dropped = c->lost + records_refused(c);
     if (c->complained_ms && now_ms - c->complained_ms < COMPLAIN_MS)
         return;
     if (err)
@@ -344,11 +353,11 @@ static void tidy(struct records *c)
 /* ---- the thread ---- */
 
 /* Reports until `until_us`, in the order of their time: what a client asked for after an answer has a later
- * stamp than the report of that answer, whichever workers they were on. */
-static unsigned take_reports(struct records *c, uint64_t until_us)
+ * stamp than the report of that answer, whichever workers they were on. True: there may be more. */
+static bool take_reports(struct records *c, uint64_t until_us)
 {
-    unsigned n = 0;
-    for (; n < REPORTS_A_TURN; ++n) {
+    unsigned weight = 0;
+    while (weight < TURN_WEIGHT * c->workers) {
         struct report *first = NULL;
         unsigned from = 0;
         for (unsigned i = 0; i < c->workers; ++i) {
@@ -359,12 +368,13 @@ static unsigned take_reports(struct records *c, uint64_t until_us)
             }
         }
         if (!first)
-            break;
+            return false;
+        weight += first->kind == REPORT_MANIFEST ? MANIFEST_WEIGHT : 1;
         collect_report(c->collect, first);
         served_unref(first->served);
         ring_release(c->ring[from]);
     }
-    return n;
+    return true;
 }
 
 static bool rings_are_empty(struct records *c)
@@ -435,19 +445,17 @@ static void *run(void *arg)
     restore(c);
     while (!c->is_ending) {
         set_wall(c);
-        unsigned n = take_reports(c, clock_mono_us());
+        bool more = take_reports(c, clock_mono_us());
         uint64_t due_us = collect_tick(c->collect, clock_mono_us()), now_ms = clock_mono_ms();
         if (now_ms >= c->retry_ms && !write_batch(c))
             c->retry_ms = clock_mono_ms() + RETRY_MS;
         complain(c, NULL);
         tidy(c);
-        bool behind = n == REPORTS_A_TURN;
-        if (!behind && c->retry_ms <= now_ms)
+        if (!more && c->retry_ms <= now_ms)
             sleep_until(c, due_us);
-        if (!behind)
-            pause_ms(c, GATHER_MS);
+        pause_ms(c, GATHER_MS);
     }
-    while (take_reports(c, UINT64_MAX) > 0)
+    while (take_reports(c, UINT64_MAX) && write_batch(c))
         ;
     collect_finish(c->collect);
     (void)write_batch(c);
@@ -470,7 +478,6 @@ struct records *records_new(const struct records_config *config)
         abort(); /* out of descriptors before the first connection */
     c->written_pulls = metric_get("rac_records_written_total", "kind=\"pull\"");
     c->written_checks = metric_get("rac_records_written_total", "kind=\"check\"");
-    c->dropped_reports = metric_get("rac_records_dropped_total", "reason=\"busy\"");
     c->dropped_records = metric_get("rac_records_dropped_total", "reason=\"store\"");
     c->failed = metric_get("rac_records_errors_total", "");
     c->seconds = metric_get("rac_records_write_seconds", "");

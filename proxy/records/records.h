@@ -60,6 +60,10 @@ enum records_question {
 
 /* All of these: any worker's loop, `worker` its number. records NULL: nothing is recorded. */
 
+/* There is no room for a report now: it is dropped, and counted. Asked first, a report costs nothing then. */
+bool records_are_full(struct records *c, unsigned worker);
+uint64_t records_refused(const struct records *c); /* reports dropped; any thread */
+
 /* Before the answer is sent, so that whatever the client asks next is reported later. */
 void records_manifest(struct records *c, unsigned worker, const struct records_who *who,
                       struct served *served, struct slice reference, bool is_digest,

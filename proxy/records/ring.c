@@ -19,6 +19,7 @@ struct ring {
     /* Counts of bytes since the beginning; each written by one thread, and on a cache line of its own. */
     _Alignas(64) _Atomic uint64_t written;
     uint64_t reserved, read_seen; /* the writer's */
+    _Atomic uint64_t refused;
     _Alignas(64) _Atomic uint64_t read;
 };
 
@@ -46,7 +47,24 @@ static bool has_room(struct ring *r, uint64_t end)
     if (end - r->read_seen <= r->size)
         return true;
     r->read_seen = atomic_load_explicit(&r->read, memory_order_acquire);
-    return end - r->read_seen <= r->size;
+    if (end - r->read_seen <= r->size)
+        return true;
+    /* One thread writes it: no need for an addition that locks. */
+    uint64_t n = atomic_load_explicit(&r->refused, memory_order_relaxed);
+    atomic_store_explicit(&r->refused, n + 1, memory_order_relaxed);
+    return false;
+}
+
+bool ring_is_full(struct ring *r, size_t len)
+{
+    /* At worst the rest of the ring is skipped, too. */
+    return !has_room(r, atomic_load_explicit(&r->written, memory_order_relaxed) +
+                            2 * (len + sizeof(struct head)));
+}
+
+uint64_t ring_refused(const struct ring *r)
+{
+    return atomic_load_explicit(&r->refused, memory_order_relaxed);
 }
 
 void *ring_reserve(struct ring *r, size_t len)

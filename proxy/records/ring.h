@@ -17,6 +17,10 @@ void ring_free(struct ring *r);      /* NULL is fine; what is in it is not looke
 
 /* Room for len bytes, aligned to 8, or NULL. Nothing is visible before ring_commit. */
 void *ring_reserve(struct ring *r, size_t len);
+/* Whether ring_reserve would refuse len bytes; if so it counts as refused, so that the caller can leave it at
+ * that before it has put the message together. */
+bool ring_is_full(struct ring *r, size_t len);
+uint64_t ring_refused(const struct ring *r); /* messages there was no room for; any thread */
 void ring_commit(struct ring *r);
 /* Commit and peek are sequentially consistent: a writer that commits and then sees the reader awake, and a
  * reader that says it sleeps and then sees nothing, cannot both be. */

@@ -199,9 +199,9 @@ static struct reported *reported_new(struct registry *g, struct loop *loop, stru
 void report_manifest(struct registry *g, struct request *r, struct target *t, struct slice asked,
                      const struct document *doc, bool not_modified)
 {
-    if (!g->records)
-        return;
     struct loop *loop = request_loop(r);
+    if (!g->records || records_are_full(g->records, loop_index(loop)))
+        return;
     struct reported *d = find(t, &doc->digest);
     if (!d)
         d = reported_new(g, loop, t, doc);
@@ -256,7 +256,8 @@ static void on_blob_over(void *arg)
 struct blob_report *report_blob(struct registry *g, struct request *r, struct target *t,
                                 const struct digest *digest)
 {
-    if (!g->records || request_method(r) != HTTP_GET)
+    if (!g->records || request_method(r) != HTTP_GET ||
+        records_are_full(g->records, loop_index(request_loop(r))))
         return NULL;
     struct access_origin o;
     struct blob_report *b = request_alloc(r, sizeof *b);

@@ -47,6 +47,17 @@ static void test_too_large_is_refused(void **state)
     assert_null(ring_reserve(r, 2049));
     assert_non_null(ring_reserve(r, 2000));
     assert_null(ring_peek(r)); /* not committed */
+    unsigned n = 0;
+    while (!ring_is_full(r, 100)) {
+        assert_non_null(ring_reserve(r, 100));
+        ring_commit(r);
+        ++n;
+    }
+    assert_true(n >= 4096 / 112 - 2 && n <= 4096 / 112);
+    assert_int_equal(ring_refused(r), 1); /* what was too large was no question of room */
+    while (ring_reserve(r, 100))
+        ring_commit(r);
+    assert_int_equal(ring_refused(r), 2);
     ring_free(r);
 }
 
