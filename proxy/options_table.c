@@ -549,7 +549,9 @@ const struct option_member option_upstream_members[] = {
      "`https://` or `http://`, host, port, path prefix. Without it, `https://` and the name, which is a host "
      "then: for an entry that only brings credentials."},
     {"plain-http", "true|false", "Speak plain HTTP; `url` may be without `http://` then."},
-    {"username", "TEXT", "Needs `password` or `password-file`."},
+    {"username", "TEXT",
+     "Needs `password` or `password-file`. `<token>`, as docker has it: the password is a refresh token "
+     "(identity token)."},
     {"password", "TEXT", "Better in a file of its own: `password-file`."},
     {"password-file", "FILE", "It holds the password and nothing else. Read at start and on SIGHUP."},
     {"ca", "FILE", "PEM file of the authorities to trust instead of the system's."},

@@ -244,7 +244,7 @@ static int get_token(struct fetch *f, struct err *err)
         break;
     }
     }
-    url_free(&realm.url);
+    realm_free(&realm);
     return 0;
 }
 
@@ -266,7 +266,8 @@ static bool take_challenge(struct fetch *f, const struct answer *a)
         f->next_step = NEXT_TOKEN;
         return true;
     }
-    if (a->challenge.basic && f->upstream->username && !f->basic_tried) {
+    if (a->challenge.basic && f->upstream->username && !upstream_has_refresh_token(f->upstream) &&
+        !f->basic_tried) {
         if (!f->forget)
             token_cache_note_basic(upstream_shared_tokens(f->client->shared), f->basic_key);
         f->next_step = NEXT_BASIC;

@@ -11,9 +11,12 @@
 #include "proxy/upstream/url.h"
 
 struct realm {
-    struct url url;   /* with service and scope; the holder's, url_free */
+    struct url url;   /* with service and scope, but where there is a form */
     bool credentials; /* the upstream's credentials are sent there; else the token is an anonymous one */
+    char *form;       /* what is posted there to exchange a refresh token (distribution: spec/auth/oauth.md);
+                         NULL: a GET */
 };
+void realm_free(struct realm *realm); /* an empty one is fine; empty after */
 
 /* `own`: the upstream's url. `repository`: what the token is to read; NULL for none. The scope asked for is
  * never more than repository:<it>:pull, whatever the challenge wants. ERR_UPSTREAM for a realm that is no

@@ -112,7 +112,11 @@ void token_flight_start(struct upstream_client *c, struct upstream *u, const cha
         .ca_file = ca_file,
         .headers = curl_slist_append(NULL, "Accept: application/json"),
     };
-    char *basic = realm->credentials ? upstream_client_basic(u) : NULL;
+    if (realm->form) {
+        params.body = realm->form;
+        params.body_len = strlen(realm->form);
+    }
+    char *basic = realm->credentials && !realm->form ? upstream_client_basic(u) : NULL;
     if (basic) {
         params.headers = curl_slist_append(params.headers, basic);
         OPENSSL_cleanse(basic, strlen(basic));
@@ -121,6 +125,7 @@ void token_flight_start(struct upstream_client *c, struct upstream *u, const cha
     stats_add(&upstream_shared_row(c->shared, u->name)->n.token_requests, 1);
     struct token_result r = {.outcome = TOKEN_FAILED};
     f->transfer = transfer_start(c->mux, &params, &flight_ops, f, &r.err);
+    realm_free(realm);
     if (!f->transfer)
         flight_end(f, &r);
 }

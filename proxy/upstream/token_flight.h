@@ -9,7 +9,7 @@
 #include "proxy/upstream/client_impl.h"
 #include "proxy/upstream/realm.h"
 
-/* The key's flight is the caller's to lead. realm->url is taken. ca_file is the upstream's, or NULL for the
+/* The key's flight is the caller's to lead. The realm is taken. ca_file is the upstream's, or NULL for the
  * system's. */
 void token_flight_start(struct upstream_client *c, struct upstream *u, const char *key, struct realm *realm,
                         bool may_be_private, const char *ca_file);

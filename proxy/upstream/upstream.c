@@ -166,6 +166,11 @@ int upstream_with(const struct upstream *base, const char *username, const char 
     return upstream_new(&config, scope_key, ret, err);
 }
 
+bool upstream_has_refresh_token(const struct upstream *u)
+{
+    return u->username && strcmp(u->username, UPSTREAM_REFRESH_USER) == 0;
+}
+
 bool upstream_lists_realm(const struct upstream *u, const char *host)
 {
     for (char *const *r = u->realms; r && *r; ++r) {

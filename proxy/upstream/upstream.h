@@ -37,6 +37,11 @@ struct upstream {
     char scope[40];
 };
 
+/* As a user name, it says that the password is a refresh token ("identity token"), as docker's own
+ * configuration and credential helpers have it: exchanged at the token server, never sent as Basic. */
+#define UPSTREAM_REFRESH_USER "<token>"
+bool upstream_has_refresh_token(const struct upstream *u);
+
 struct upstream_set;
 
 /* scope_key: 32 random bytes of this installation (state keeps them). Errors name the member. */

@@ -408,3 +408,62 @@ def test_an_error_shows_no_secret(start, up):
     up.rule("GET /token", upstream.Answer(500, body=b"boom"))
     reply = start().manifest(NAME, "1")
     assert reply.status == 502 and PASSWORD.encode() not in reply.body and BASIC[6:].encode() not in reply.body
+
+
+# ---- refresh tokens, which docker calls identity tokens ----
+
+REFRESH_USER = "<token>"
+
+
+@pytest.fixture
+def with_refresh_token(make, token_registry):
+    def begin(password):
+        return make(config={"upstreams": [{"name": "up.test", "url": token_registry.url, "username": REFRESH_USER,
+                                           "password": proxy.secret(password), "realms": ["127.0.0.1"], "private": True}]})
+    return begin
+
+
+def test_a_refresh_token_is_exchanged(with_refresh_token, token_server):
+    p = with_refresh_token(token_server.refresh_token)
+    before = len(token_server.requests)
+    reply = p.manifest("team/private", "latest")
+    assert reply.status == 200, reply.body
+    for part in [reply.json["config"], *reply.json["layers"]]:
+        assert p.blob("team/private", part["digest"]).digest == part["digest"]
+    assert token_server.requests[before:] == [("refresh token", ["repository:team/private:pull"])]
+
+
+def test_a_wrong_refresh_token_is_refused(with_refresh_token, token_server):
+    p = with_refresh_token("not-the-refresh-token-of-anybody")
+    before = len(token_server.requests)
+    reply = p.manifest("team/private", "latest")
+    assert reply.status == 401 and "up.test" in reply.json["errors"][0]["message"], reply.body
+    assert {who for who, _ in token_server.requests[before:]} == {"bad form"}
+
+
+def test_a_refresh_token_is_never_sent_as_basic(make, up):
+    up.tag(NAME, "1", images.tiny())
+    up.rule("* /v2/*", upstream.Answer(401, headers={"WWW-Authenticate": 'Basic realm="x"'}))
+    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": REFRESH_USER,
+                                    "password": proxy.secret("a-refresh-token-for-nobody")}]})
+    assert p.manifest(NAME, "1").status == 401
+    assert up.seen("* /v2/*") and all(s["Authorization"] is None for s in up.seen("*"))
+
+
+def test_a_refresh_token_stays_on_its_site(make, up, scratch):
+    up.tag(NAME, "1", images.tiny())
+    guard(up, realm=up.url.replace("127.0.0.1", "localhost") + "/token")
+    give(up)
+    p = make(config={"upstreams": [{"name": "up.test", "url": up.url, "username": REFRESH_USER, "private": True,
+                                    "password": proxy.secret("a-refresh-token-for-its-site")}]})
+    p.manifest(NAME, "1")
+    asked = up.seen("* /token*")
+    assert asked and all(s.method == "GET" and s["Authorization"] is None for s in asked)
+
+
+def test_a_refresh_token_is_validated(make, token_registry, token_server):
+    p = make(config={"upstreams": [{"name": "up.test", "url": token_registry.url, "realms": ["127.0.0.1"], "private": True}]})
+    ask = {"userName": REFRESH_USER, "password": token_server.refresh_token, "registry": "up.test"}
+    assert p.fetch("POST", "/validate-creds", {}, json.dumps(ask).encode()).body == b"true"
+    ask["password"] = "another"
+    assert p.fetch("POST", "/validate-creds", {}, json.dumps(ask).encode()).body == b"false"

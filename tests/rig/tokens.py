@@ -27,6 +27,7 @@ class TokenServer:
                     "-days", "30", "-subj", "/CN=rac test tokens")
         self.der = "".join(line for line in open(self.bundle, encoding="ascii").read().splitlines()
                            if "---" not in line)
+        self.refresh_token = secrets.token_urlsafe(30) + "+/= &"  # to be encoded well
         self.requests = []  # (user or None, scopes)
         self.tokens = []    # all that were given out: secrets, to be looked for in logs
         outer = self
@@ -35,6 +36,9 @@ class TokenServer:
             def do_GET(self):
                 outer._answer(self)
 
+            def do_POST(self):
+                outer._exchange(self)
+
             def log_message(self, *args):
                 pass
 
@@ -42,6 +46,31 @@ class TokenServer:
         self.realm = f"http://127.0.0.1:{self.server.server_port}/token"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
                          daemon=True).start()
+
+    def _exchange(self, handler):
+        """A refresh token for an access token (distribution's spec/auth/oauth.md)."""
+        form = urllib.parse.parse_qs(handler.rfile.read(int(handler.headers["Content-Length"])).decode(), strict_parsing=True)
+        scopes = [s for value in form.get("scope", []) for s in value.split()]
+        good = (handler.headers["Content-Type"] == "application/x-www-form-urlencoded" and form["grant_type"] == ["refresh_token"]
+                and form["client_id"] and form["refresh_token"] == [self.refresh_token] and form["service"] == ["rac-registry"]
+                and "Authorization" not in handler.headers and "?" not in handler.path)
+        self.requests.append(("refresh token" if good else "bad form", scopes))
+        if not good:
+            handler.send_response(401)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        access = [dict(zip(("type", "name", "actions"), (*s.split(":")[:2], s.split(":")[2].split(",")))) for s in scopes]
+        self._send(handler, {"access_token": self.sign(access), "expires_in": 300, "refresh_token": self.refresh_token})
+
+    @staticmethod
+    def _send(handler, document):
+        body = json.dumps(document).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
 
     def _answer(self, handler):
         query = urllib.parse.parse_qs(urllib.parse.urlsplit(handler.path).query)
@@ -63,12 +92,7 @@ class TokenServer:
             allowed = actions.split(",") if user else [a for a in actions.split(",") if a == "pull"
                                                        and name in self.anonymous]
             access.append({"type": kind, "name": name, "actions": allowed})
-        body = json.dumps({"token": self.sign(access), "expires_in": 300}).encode()
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
+        self._send(handler, {"token": self.sign(access), "expires_in": 300})
 
     def sign(self, access):
         now = int(time.time())

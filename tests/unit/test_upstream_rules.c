@@ -404,11 +404,11 @@ static void test_realms(void **state)
         if ((rc < 0 ? -1 : (int)realm.credentials) != cases[i].want)
             fail_msg("%s for %s: %d, wanted %d", cases[i].realm, cases[i].own,
                      rc < 0 ? -1 : realm.credentials, cases[i].want);
-        url_free(&realm.url);
+        realm_free(&realm);
         u.username = NULL;
         if (realm_of(&u, &own, c, NULL, &realm, NULL) == 0)
             assert_false(realm.credentials);
-        url_free(&realm.url);
+        realm_free(&realm);
         free(c);
     }
 }
