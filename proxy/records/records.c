@@ -455,8 +455,10 @@ static void *run(void *arg)
             sleep_until(c, due_us);
         pause_ms(c, GATHER_MS);
     }
-    while (take_reports(c, UINT64_MAX) && write_batch(c))
-        ;
+    /* A store that fails is not asked again for each turn: what it cannot take is counted. */
+    bool works = true;
+    while (take_reports(c, UINT64_MAX))
+        works = works && write_batch(c);
     collect_finish(c->collect);
     (void)write_batch(c);
     return NULL;
