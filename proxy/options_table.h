@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/str.h"
 #include "proxy/options.h"
 
 enum option_type {
@@ -71,8 +72,7 @@ extern const size_t option_action_count;
 
 #define OPTION_NAME_MAX ((size_t)63)
 
-/* Members of an entry of `upstreams` and of `inject`, for messages and documents; the readers are in
- * options_file.c. */
+/* Members of an entry of an option that is a list of objects, for messages and documents. */
 struct option_member {
     const char *name, *meta, *help;
 };
@@ -82,6 +82,8 @@ extern const struct option_member option_account_members[];
 extern const struct option_member option_account_upstream_members[];
 extern const struct option_member option_location_members[];
 extern const struct option_member option_endpoint_members[];
+/* A configuration file, as documents show it; tests see that it is valid. */
+extern const char options_example[];
 
 size_t option_index(const struct option_def *def);
 const struct option_def *option_by_name(const char *name);     /* NULL: none */
@@ -92,4 +94,6 @@ char *option_flag(const struct option_def *def, char *out);
 char *option_variable(const struct option_def *def, char *out);
 const char *option_meta(const struct option_def *def); /* "SIZE", "FILE", ...; "" for a bool */
 bool option_is_list(const struct option_def *def);
+/* What the value may be, in words: "duration, 1s to 7d". */
+void option_describe(const struct option_def *def, struct buf *out);
 #endif

@@ -59,6 +59,20 @@ static void test_documents_are_those_of_the_table(void **state)
     same(DOCS "man/rac-proxy.1", options_print_man, "--print-man");
 }
 
+static void test_the_example_is_valid(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("secrets", 0700) | mkdir("layers", 0700), 0);
+    rig_file("secrets/docker.io", "s3cr3t\n", 0600);
+    rig_file("layers/fuse.json", "{}", 0644);
+    cleanup_options struct options *o = rig_yaml(options_example);
+    assert_int_equal(o->account_count, 1);
+    assert_int_equal(o->upstream_count, 2);
+    assert_int_equal(o->rule_count, 2);
+    assert_int_equal(unlink("secrets/docker.io") | unlink("layers/fuse.json"), 0);
+    assert_int_equal(rmdir("secrets") | rmdir("layers"), 0);
+}
+
 static void print_help(FILE *out)
 {
     options_print_help(out, false);
@@ -186,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_documents_are_those_of_the_table),
+        cmocka_unit_test(test_the_example_is_valid),
         cmocka_unit_test(test_everything_is_documented),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_check_config),
