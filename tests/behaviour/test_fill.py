@@ -275,14 +275,24 @@ def test_a_stored_blob_that_vanished_is_fetched_again(px, up, app):
 
 def test_the_store_stays_under_its_limit(make, up):
     """The least recently used goes first; what went is fetched again when it is asked for."""
-    p = make({"up.test": up.url}, ["--cache-size", "8MiB"])
+    p = make({"up.test": up.url}, ["--cache-size", "64MiB"])
     apps = [up.tag(f"lib/app{i}", "1", images.random_image(f"evict{i}", [2 << 20])) for i in range(8)]
-    for i, image in enumerate(apps):
+
+    def pull(i):
         p.manifest(f"lib/app{i}", "1")
-        assert p.blob(f"lib/app{i}", image.layers[0]).digest == image.layers[0]
-        stored(p, image.layers[0])
+        assert p.blob(f"lib/app{i}", apps[i].layers[0]).digest == apps[i].layers[0]
+        stored(p, apps[i].layers[0])
+
+    for i in range(6):
+        pull(i)
+    p.stop()  # nobody but us says now when they were used
+    for i in range(6):
         long_ago = time.time() - (10 - i) * 3600
-        os.utime(p.blob_file(image.layers[0]), (long_ago, long_ago))
+        os.utime(p.blob_file(apps[i].layers[0]), (long_ago, long_ago))
+    p.args[p.args.index("64MiB")] = "8MiB"
+    p.start()
+    pull(6)
+    pull(7)
 
     def size():
         files = [os.path.join(folder, f) for folder, _, names in os.walk(os.path.join(p.data, "blobs")) for f in names]
