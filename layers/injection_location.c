@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <zlib.h>
 
+#include "common/base64.h"
 #include "common/mem.h"
 #include "layers/injection.h"
 #include "layers/injection_impl.h"
@@ -53,41 +54,6 @@ int injection_layer_location(const struct injection_layer *layer, enum layer_loc
     return injection_location_kind(slice_of(layer->location), ret, err);
 }
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* RFC 4648 section 4; padding may be left out, nothing else may. */
-static int base64_decode(struct slice text, struct buf *ret, struct err *err)
-{
-    if (text.len && text.len % 4 == 0)
-        for (int i = 0; i < 2 && text.p[text.len - 1] == '='; ++i)
-            --text.len;
-    if (text.len % 4 == 1)
-        return err_set(err, ERR_INVALID, "base64 is cut short");
-    uint32_t bits = 0;
-    for (size_t i = 0; i < text.len; ++i) {
-        int v = base64_value(text.p[i]);
-        if (v < 0)
-            return err_set(err, ERR_INVALID, "character %zu of the base64 is none", i + 1);
-        bits = bits << 6 | (uint32_t)v;
-        size_t phase = i % 4;
-        if (phase == 0)
-            continue;
-        unsigned char byte = (unsigned char)(bits >> (6 - 2 * phase));
-        if (!buf_add(ret, &byte, 1))
-            return err_set(err, ERR_SIZE_INVALID, "decodes to more than %zu bytes", ret->max);
-    }
-    return 0;
-}
-
 /* zlib's own wrapping (RFC 1950), and nothing behind it. */
 static int inflate_all(const struct buf *in, struct buf *ret, struct err *err)
 {
@@ -126,9 +92,9 @@ int injection_layer_decode(const struct injection_layer *layer, size_t max, stru
     ret->overflow = false;
     ret->max = max;
     if (kind == LAYER_DATA)
-        return base64_decode(text, ret, err) < 0 ? err_wrap(err, "data: location") : 0;
+        return base64_decode_buf(text, BASE64_LOOSE, ret, err) < 0 ? err_wrap(err, "data: location") : 0;
     cleanup_buf struct buf deflated = {.max = INJECTION_BYTES_MAX};
-    if (base64_decode(text, &deflated, err) < 0 || inflate_all(&deflated, ret, err) < 0)
+    if (base64_decode_buf(text, BASE64_LOOSE, &deflated, err) < 0 || inflate_all(&deflated, ret, err) < 0)
         return err_wrap(err, "gzip: location");
     return 0;
 }

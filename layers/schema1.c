@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/base64.h"
 #include "common/json.h"
 
 #define PROTECTED_MAX ((size_t)4 << 10) /* decoded */
@@ -12,39 +13,6 @@ bool schema1_may_be_signed(const void *bytes, size_t len)
 {
     static const char mark[] = "\"signatures\"";
     return len && memmem(bytes, len, mark, sizeof mark - 1) != NULL;
-}
-
-static int digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* RFC 7515 section 2: base64url without padding. The buf's max bounds the result. */
-static bool decode(struct slice text, struct buf *out)
-{
-    unsigned bits = 0, have = 0;
-    if (text.len % 4 == 1)
-        return false;
-    for (size_t i = 0; i < text.len; ++i) {
-        int d = digit(text.p[i]);
-        if (d < 0)
-            return false;
-        bits = bits << 6 | (unsigned)d;
-        have += 6;
-        if (have < 8)
-            continue;
-        have -= 8;
-        char byte = (char)(bits >> have & 0xff);
-        if (!buf_add(out, &byte, 1))
-            return false;
-    }
-    return true;
 }
 
 static struct slice string_member(const json_t *obj, const char *key)
@@ -59,7 +27,7 @@ static int read_protected(const json_t *signature, size_t *ret_length, struct bu
 {
     cleanup_buf struct buf text = {.max = PROTECTED_MAX};
     struct slice encoded = string_member(signature, "protected");
-    if (!encoded.p || !decode(encoded, &text))
+    if (!encoded.p || base64_decode_buf(encoded, BASE64_URL, &text, NULL) < 0)
         return err_set(err, ERR_MANIFEST_INVALID, "a signature's 'protected' is not base64url");
     cleanup_json json_t *header = json_parse(buf_str(&text), text.len, PROTECTED_MAX, NULL);
     if (!header)
@@ -67,7 +35,7 @@ static int read_protected(const json_t *signature, size_t *ret_length, struct bu
     const json_t *length = json_object_get(header, "formatLength");
     struct slice encoded_tail = string_member(header, "formatTail");
     if (!json_is_integer(length) || json_integer_value(length) < 0 || !encoded_tail.p ||
-        !decode(encoded_tail, tail))
+        base64_decode_buf(encoded_tail, BASE64_URL, tail, NULL) < 0)
         return err_set(err, ERR_MANIFEST_INVALID, "a signature has no 'formatLength' and 'formatTail'");
     *ret_length = (size_t)json_integer_value(length);
     return 0;

@@ -1,41 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/access/credentials.h"
 
-static int value_of(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* RFC 4648 section 4, with its padding; bits that would be thrown away must be zero, so that one text has one
- * form only. Returns the length, or -1. */
-static ssize_t decode(struct slice in, char *out)
-{
-    size_t n = 0;
-    if (in.len == 0 || in.len % 4)
-        return -1;
-    for (size_t i = 0; i < in.len; i += 4) {
-        unsigned bits = 0, padding = 0;
-        for (size_t k = 0; k < 4; ++k) {
-            char c = in.p[i + k];
-            int v = c == '=' && i + 4 == in.len && k >= 2 ? 0 : value_of(c);
-            if (v < 0 || (padding && c != '='))
-                return -1;
-            padding += c == '=';
-            bits = bits << 6 | (unsigned)v;
-        }
-        if (bits & ((1U << 8 * padding) - 1))
-            return -1;
-        for (size_t k = 0; k < 3 - padding; ++k)
-            out[n++] = (char)(bits >> (16 - 8 * k) & 0xff);
-    }
-    return (ssize_t)n;
-}
+#include "common/base64.h"
 
 static bool is_token(struct slice s)
 {
@@ -62,7 +28,7 @@ struct credentials credentials_parse(struct slice header, char *room)
     }
     if (!slice_ieq_str(scheme, "basic"))
         return c;
-    ssize_t len = decode(rest, room);
+    ssize_t len = base64_decode(rest, BASE64_STRICT, room, NULL);
     if (len < 0)
         return c;
     struct slice secret = {room, (size_t)len};
