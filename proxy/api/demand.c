@@ -103,8 +103,9 @@ static int run(struct journal_call *call, struct err *err)
     return 0;
 }
 
-static int read_query(struct api *api, struct request *r, struct demand_call *c, struct err *err)
+static int read_query(struct api *api, struct request *r, struct journal_call *call, struct err *err)
 {
+    struct demand_call *c = (struct demand_call *)call;
     static const char *const names[] = {"image", "since", NULL};
     const char *image;
     c->since_ms = clock_wall_ms() - SINCE_DEFAULT_MS;
@@ -119,14 +120,5 @@ static int read_query(struct api *api, struct request *r, struct demand_call *c,
 
 void demand_handle(struct api *api, struct request *r)
 {
-    struct err err;
-    struct demand_call *c = journal_call_new(api, r, sizeof *c, run);
-    if (!c)
-        return;
-    if (read_query(api, r, c, &err) < 0) {
-        journal_call_drop(&c->call);
-        api_err(r, &err);
-        return;
-    }
-    journal_call_start(&c->call);
+    journal_call_serve(api, r, sizeof(struct demand_call), read_query, run);
 }

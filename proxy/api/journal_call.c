@@ -22,33 +22,6 @@ static void on_request_over(void *arg)
     call_unref(c);
 }
 
-void *journal_call_new(struct api *api, struct request *r, size_t size,
-                       int (*run)(struct journal_call *c, struct err *err))
-{
-    struct err err;
-    if (!api->records) {
-        api_message(r, 503, "pulls are not recorded here (pulls.record)");
-        return NULL;
-    }
-    if (jobs_waiting(records_jobs(api->records)) >= WAITING_MAX) {
-        (void)err_set(&err, ERR_OVERLOADED, "too many questions about pull records at once: try again");
-        err.retry_after_s = 1;
-        api_err(r, &err);
-        return NULL;
-    }
-    struct journal_call *c = mem_zalloc(size);
-    c->refs = 1;
-    c->r = r;
-    c->records = api->records;
-    c->run = run;
-    return c;
-}
-
-void journal_call_drop(struct journal_call *c)
-{
-    call_unref(c);
-}
-
 static void run(void *arg)
 {
     struct journal_call *c = arg;
@@ -65,9 +38,33 @@ static void done(void *arg)
     call_unref(c);
 }
 
-void journal_call_start(struct journal_call *c)
+static int check_room(struct api *api, struct err *err)
 {
+    if (jobs_waiting(records_jobs(api->records)) < WAITING_MAX)
+        return 0;
+    (void)err_set(err, ERR_OVERLOADED, "too many questions about pull records at once: try again");
+    err->retry_after_s = 1;
+    return -1;
+}
+
+void journal_call_serve(struct api *api, struct request *r, size_t size,
+                        int (*read)(struct api *api, struct request *r, struct journal_call *c,
+                                    struct err *err),
+                        int (*run_call)(struct journal_call *c, struct err *err))
+{
+    struct err err;
+    if (!api->records) {
+        api_message(r, 503, "pulls are not recorded here (pulls.record)");
+        return;
+    }
+    struct journal_call *c = mem_zalloc(size);
+    *c = (struct journal_call){.refs = 1, .r = r, .records = api->records, .run = run_call};
+    if (check_room(api, &err) < 0 || read(api, r, c, &err) < 0) {
+        call_unref(c);
+        api_err(r, &err);
+        return;
+    }
     ++c->refs;
-    request_on_dispose(c->r, on_request_over, c);
-    jobs_submit(records_jobs(c->records), request_loop(c->r), run, done, c);
+    request_on_dispose(r, on_request_over, c);
+    jobs_submit(records_jobs(c->records), request_loop(r), run, done, c);
 }

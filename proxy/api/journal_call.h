@@ -18,11 +18,11 @@ struct journal_call {
     struct err err;
 };
 
-/* A call of `size` bytes, of which struct journal_call is the first member; NULL: the request is answered
- * already (records are off, or too much waits). */
-void *journal_call_new(struct api *api, struct request *r, size_t size,
-                       int (*run)(struct journal_call *c, struct err *err));
-void journal_call_start(struct journal_call *c);
-/* The call will not be started: its request is answered. */
-void journal_call_drop(struct journal_call *c);
+/* Asks. A call of `size` bytes, of which struct journal_call is the first member: `read` fills in the
+ * arguments from the request, and may fail; `run` is as above. Records that are off, too much that waits, a
+ * request that cannot be read: answered here. */
+void journal_call_serve(struct api *api, struct request *r, size_t size,
+                        int (*read)(struct api *api, struct request *r, struct journal_call *c,
+                                    struct err *err),
+                        int (*run)(struct journal_call *c, struct err *err));
 #endif

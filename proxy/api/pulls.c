@@ -69,8 +69,9 @@ static const char *keep(char *to, size_t cap, const char *text)
     return text ? to : NULL;
 }
 
-static int read_query(struct api *api, struct request *r, struct pulls_call *c, struct err *err)
+static int read_query(struct api *api, struct request *r, struct journal_call *call, struct err *err)
 {
+    struct pulls_call *c = (struct pulls_call *)call;
     static const char *const names[] = {"image", "node",  "location", "kind", "since",
                                         "until", "limit", "cursor",   NULL};
     const char *image, *node, *location, *cursor;
@@ -98,14 +99,5 @@ static int read_query(struct api *api, struct request *r, struct pulls_call *c, 
 
 void pulls_handle(struct api *api, struct request *r)
 {
-    struct err err;
-    struct pulls_call *c = journal_call_new(api, r, sizeof *c, run);
-    if (!c)
-        return;
-    if (read_query(api, r, c, &err) < 0) {
-        journal_call_drop(&c->call);
-        api_err(r, &err);
-        return;
-    }
-    journal_call_start(&c->call);
+    journal_call_serve(api, r, sizeof(struct pulls_call), read_query, run);
 }

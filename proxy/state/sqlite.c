@@ -1,36 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/state/sqlite.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "common/fs.h"
-#include "common/log.h"
 #include "common/mem.h"
+#include "proxy/state/sqlite_file.h"
 #include "proxy/state/sqlite_impl.h"
-
-/* state.db -> state.db.corrupt-<time>, with its WAL under the name that SQLite expects for it, so that what
- * was in it can be looked at. Left behind, that WAL would be taken for the new file's. */
-static int move_aside(const char *path, const struct err *why, struct err *err)
-{
-    cleanup_free char *to = mem_printf("%s.corrupt-%" PRId64, path, clock_wall_ms());
-    static const char *const suffix[] = {"-wal", "-shm", ""};
-    for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; ++i) {
-        cleanup_free char *old = mem_printf("%s%s", path, suffix[i]);
-        cleanup_free char *aside = mem_printf("%s%s", to, suffix[i]);
-        if (rename(old, aside) < 0 && errno != ENOENT)
-            return err_set_errno(err, ERR_IO, errno, "%s is damaged and cannot be moved aside", old);
-    }
-    log_error("the state store is damaged: moved aside, starting with an empty one; what it knew is asked "
-              "for again",
-              F_S("file", path), F_S("moved_to", to), F_ERR(why));
-    return 0;
-}
 
 /* 0 = open, 1 = damaged. */
 static int open_writer(struct sqlite_state *s, struct err *err)
@@ -67,7 +44,11 @@ static int open_all(struct sqlite_state *s, const char *dir, struct err *err)
     int rc = open_writer(s, err);
     if (rc > 0) {
         struct err why = *err;
-        if (move_aside(s->path, &why, err) < 0)
+        if (sqlite_file_move_aside(
+                s->path,
+                "the state store is damaged: moved aside, starting with an empty one; what it "
+                "knew is asked for again",
+                &why, err) < 0)
             return -1;
         rc = open_writer(s, err);
     }

@@ -168,3 +168,8 @@ void sqlite_free_text(struct sqlite_call *call)
 {
     free(call->result_text);
 }
+
+int64_t sqlite_image_id(struct sqlite_conn *c, const char *canonical, bool make, struct err *err)
+{
+    return sqlite_text_id(c, SQL_IMAGE_ID, SQL_IMAGE_ADD, canonical, make, err);
+}

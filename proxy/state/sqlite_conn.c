@@ -2,7 +2,10 @@
 #include <assert.h>
 #include <string.h>
 
+#include "proxy/state/sqlite_file.h"
 #include "proxy/state/sqlite_impl.h"
+
+#define WHAT "state store"
 
 /* All the SQL that runs while the proxy does; the tables are in sqlite_schema.c. Every look-up is one search
  * of one index. Upserts leave a row alone that says the same already: a pull that repeats an older one writes
@@ -97,31 +100,7 @@ static const char *const sql[SQL_COUNT] = {
 
 int sqlite_conn_error(struct sqlite_conn *c, struct err *err)
 {
-    enum err_code code = ERR_INTERNAL;
-    switch (sqlite3_errcode(c->db)) {
-    case SQLITE_FULL:
-        code = ERR_NO_SPACE;
-        break;
-    case SQLITE_IOERR:
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        code = ERR_IO;
-        break;
-    case SQLITE_TOOBIG:
-        code = ERR_SIZE_INVALID;
-        break;
-    default:
-        break;
-    }
-    int why = sqlite3_system_errno(c->db);
-    if (code == ERR_IO && why)
-        return err_set_errno(err, code, why, "state store: %s", sqlite3_errmsg(c->db));
-    return err_set(err, code, "state store: %s", sqlite3_errmsg(c->db));
+    return sqlite_file_error(c->db, WHAT, err);
 }
 
 int sqlite_conn_exec(struct sqlite_conn *c, const char *text, struct err *err)
@@ -133,19 +112,13 @@ int sqlite_conn_exec(struct sqlite_conn *c, const char *text, struct err *err)
 
 int sqlite_conn_open(struct sqlite_conn *c, const char *path, bool writer, struct err *err)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | (writer ? SQLITE_OPEN_CREATE : 0);
     memset(c, 0, sizeof *c);
-    if (sqlite3_open_v2(path, &c->db, flags, NULL) != SQLITE_OK) {
-        if (!c->db)
-            return err_set(err, ERR_INTERNAL, "state store: out of memory");
-        (void)sqlite_conn_error(c, err);
+    int flags = SQLITE_OPEN_READWRITE | (writer ? SQLITE_OPEN_CREATE : 0);
+    if (sqlite_file_open(path, flags, WHAT, &c->db, err) < 0) {
         sqlite_conn_close(c);
         return -1;
     }
     (void)sqlite3_extended_result_codes(c->db, 0);
-    (void)sqlite3_busy_timeout(c->db, 5000); /* somebody looks into it with a shell */
-    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     /* No mmap: an unreadable page is to be an error, not a SIGBUS. */
     const char *pragmas =
         writer ? "PRAGMA mmap_size = 0; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; "
@@ -153,9 +126,9 @@ int sqlite_conn_open(struct sqlite_conn *c, const char *path, bool writer, struc
                : "PRAGMA mmap_size = 0; PRAGMA query_only = 1; PRAGMA cache_size = -8192; "
                  "PRAGMA temp_store = MEMORY";
     if (sqlite_conn_exec(c, pragmas, err) < 0) {
-        int rc = sqlite3_errcode(c->db);
+        int rc = sqlite_file_is_damaged(c->db) ? -2 : -1;
         sqlite_conn_close(c);
-        return rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB ? -2 : -1;
+        return rc;
     }
     return 0;
 }
@@ -177,6 +150,15 @@ sqlite3_stmt *sqlite_conn_stmt(struct sqlite_conn *c, enum sqlite_stmt_id id, st
         return NULL;
     }
     return c->stmt[id];
+}
+
+sqlite3_stmt *sqlite_conn_stmt_ids(struct sqlite_conn *c, enum sqlite_stmt_id id, const int64_t *ids,
+                                   size_t n, struct err *err)
+{
+    sqlite3_stmt *s = sqlite_conn_stmt(c, id, err);
+    for (size_t i = 0; s && i < n; ++i)
+        (void)sqlite3_bind_int64(s, (int)i + 1, ids[i]);
+    return s;
 }
 
 int sqlite_conn_row(struct sqlite_conn *c, sqlite3_stmt *s, struct err *err)

@@ -2,8 +2,9 @@
 #ifndef RAC_STATE_SQLITE_IMPL_H
 #define RAC_STATE_SQLITE_IMPL_H
 /*
- * Inside of the embedded store: what sqlite.c (open, close), sqlite_schema.c (tables), sqlite_conn.c (one
- * connection), sqlite_queue.c (threads), sqlite_call.c and the files of the calls themselves share.
+ * Inside of the embedded store: what sqlite.c (open, close), sqlite_file.c (any file of SQLite's),
+ * sqlite_schema.c (tables), sqlite_conn.c (one connection), sqlite_queue.c (threads), sqlite_call.c and the
+ * files of the calls themselves share.
  *
  *     any thread             writer thread                       reader threads
  *     put ----> write queue ----> one transaction for all
@@ -89,6 +90,11 @@ void sqlite_conn_close(struct sqlite_conn *c);
 /* The statement, ready to be bound and stepped; NULL with err set. To be sqlite3_reset before the next use.
  */
 sqlite3_stmt *sqlite_conn_stmt(struct sqlite_conn *c, enum sqlite_stmt_id id, struct err *err);
+/* The same with ?1 and those behind it bound to numbers. */
+sqlite3_stmt *sqlite_conn_stmt_ids(struct sqlite_conn *c, enum sqlite_stmt_id id, const int64_t *ids,
+                                   size_t n, struct err *err);
+#define SQLITE_IDS(...)                                                                                      \
+    (const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)
 /* Runs a statement that gives no rows, and resets it. */
 int sqlite_conn_run(struct sqlite_conn *c, sqlite3_stmt *s, struct err *err);
 /* 1 = a row is there (reset after reading it), 0 = none, -1 = failed (both reset already). */
@@ -212,6 +218,7 @@ int sqlite_bind_media_type(struct sqlite_conn *c, sqlite3_stmt *s, int at, const
 /* Numbers of what is stored once; made if `make`. 0 = there is none, -1 = failed. */
 int64_t sqlite_object_id(struct sqlite_conn *c, const struct digest *d, bool make, struct err *err);
 int64_t sqlite_repo_id(struct sqlite_conn *c, const struct state_repo *repo, bool make, struct err *err);
+int64_t sqlite_image_id(struct sqlite_conn *c, const char *canonical, bool make, struct err *err);
 int64_t sqlite_text_id(struct sqlite_conn *c, enum sqlite_stmt_id find, enum sqlite_stmt_id add,
                        const char *text, bool make, struct err *err);
 /* Steps a bound statement for the integer it finds: 0 = none, -1 = failed. */
@@ -219,6 +226,10 @@ int64_t sqlite_found_id(struct sqlite_conn *c, sqlite3_stmt *find, struct err *e
 /* A column of the row for the answer: into call->result_text, or as a digest. */
 void sqlite_take_text(struct sqlite_call *call, sqlite3_stmt *s, int column);
 int sqlite_take_digest(sqlite3_stmt *s, int column, struct digest *ret, struct err *err);
+
+/* sqlite_variants.c: call->text, call->n bytes, as the injection of that number. */
+int sqlite_run_injection_put(struct sqlite_conn *c, const struct sqlite_call *call, int64_t object,
+                             struct err *err);
 
 /* ---- sqlite_calls.c, sqlite_links.c, sqlite_variants.c, sqlite_tokens.c: the table of functions, as state.h
  * says ---- */

@@ -2,46 +2,23 @@
 #include "proxy/state/sqlite_journal.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/fs.h"
-#include "common/log.h"
 #include "common/mem.h"
+#include "proxy/state/sqlite_file.h"
 #include "proxy/state/sqlite_journal_impl.h"
+
+#define WHAT "pull records"
 
 int journal_error(sqlite3 *db, struct err *err)
 {
-    enum err_code code = ERR_INTERNAL;
-    switch (sqlite3_errcode(db) & 0xff) {
-    case SQLITE_FULL:
-        code = ERR_NO_SPACE;
-        break;
-    case SQLITE_INTERRUPT:
+    if ((sqlite3_errcode(db) & 0xff) == SQLITE_INTERRUPT)
         return err_set(err, ERR_TIMEOUT,
                        "there is too much to look through: ask for a shorter time, or for one "
                        "image or node");
-    case SQLITE_IOERR:
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        code = ERR_IO;
-        break;
-    default:
-        break;
-    }
-    int why = sqlite3_system_errno(db);
-    if (code == ERR_IO && why)
-        return err_set_errno(err, code, why, "pull records: %s", sqlite3_errmsg(db));
-    return err_set(err, code, "pull records: %s", sqlite3_errmsg(db));
+    return sqlite_file_error(db, WHAT, err);
 }
 
 int journal_exec(sqlite3 *db, const char *sql, struct err *err)
@@ -84,13 +61,9 @@ static int is_late(void *arg)
 
 static int open_conn(struct sqlite_journal *j, struct journal_conn *c, bool writer, struct err *err)
 {
-    int flags = SQLITE_OPEN_NOMUTEX | (writer && !j->read_only ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                                               : SQLITE_OPEN_READWRITE);
-    if (sqlite3_open_v2(j->path, &c->db, flags, NULL) != SQLITE_OK)
-        return c->db ? journal_error(c->db, err) : err_set(err, ERR_INTERNAL, "pull records: out of memory");
-    (void)sqlite3_busy_timeout(c->db, 5000); /* somebody looks into it with a shell */
-    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    int flags = SQLITE_OPEN_READWRITE | (writer && !j->read_only ? SQLITE_OPEN_CREATE : 0);
+    if (sqlite_file_open(j->path, flags, WHAT, &c->db, err) < 0)
+        return -1;
     sqlite3_progress_handler(c->db, 10000, is_late, c);
     return journal_exec(
         c->db,
@@ -170,27 +143,11 @@ static const struct journal_ops ops = {
     .close = close_journal,
 };
 
-static int move_aside(const char *path, const struct err *why, struct err *err)
-{
-    cleanup_free char *to = mem_printf("%s.corrupt-%" PRId64, path, clock_wall_ms());
-    static const char *const suffix[] = {"-wal", "-shm", ""};
-    for (size_t i = 0; i < sizeof suffix / sizeof suffix[0]; ++i) {
-        cleanup_free char *old = mem_printf("%s%s", path, suffix[i]);
-        cleanup_free char *aside = mem_printf("%s%s", to, suffix[i]);
-        if (rename(old, aside) < 0 && errno != ENOENT)
-            return err_set_errno(err, ERR_IO, errno, "%s is damaged and cannot be moved aside", old);
-    }
-    log_error("the pull records are damaged: moved aside, starting with none", F_S("file", path),
-              F_S("moved_to", to), F_ERR(why));
-    return 0;
-}
-
 static int open_writer(struct sqlite_journal *j, struct err *err)
 {
     int rc = open_conn(j, &j->writer, true, err);
     if (rc < 0 && j->writer.db) {
-        int code = sqlite3_errcode(j->writer.db) & 0xff;
-        rc = code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? 1 : -1;
+        rc = sqlite_file_is_damaged(j->writer.db) ? 1 : -1;
     } else if (rc == 0) {
         rc = journal_schema_prepare(j, err);
     }
@@ -206,7 +163,8 @@ static int open_all(struct sqlite_journal *j, struct err *err)
     int rc = open_writer(j, err);
     if (rc > 0 && !j->read_only) {
         struct err why = *err;
-        if (move_aside(j->path, &why, err) < 0)
+        if (sqlite_file_move_aside(j->path, "the pull records are damaged: moved aside, starting with none",
+                                   &why, err) < 0)
             return -1;
         rc = open_writer(j, err);
     }

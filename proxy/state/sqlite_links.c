@@ -13,12 +13,9 @@ static bool is_manifest_type(const char *media_type)
 static int link_row(struct sqlite_conn *c, int64_t repo, int64_t object, int64_t manifest, bool is_manifest,
                     uint64_t size, const char *media_type, struct err *err)
 {
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_LINK_PUT, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_LINK_PUT, SQLITE_IDS(repo, object, manifest), err);
     if (!s || sqlite_bind_media_type(c, s, 6, media_type, err) < 0)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, repo);
-    (void)sqlite3_bind_int64(s, 2, object);
-    (void)sqlite3_bind_int64(s, 3, manifest);
     (void)sqlite3_bind_int(s, 4, is_manifest);
     (void)sqlite3_bind_int64(s, 5, (int64_t)size);
     return sqlite_conn_run(c, s, err);
@@ -92,11 +89,9 @@ void sqlite_link_put(struct state *s, struct loop *loop, const struct state_repo
 static int run_link_get(struct sqlite_conn *c, struct sqlite_call *call, enum sqlite_stmt_id id, int64_t repo,
                         int64_t object, struct err *err)
 {
-    sqlite3_stmt *s = sqlite_conn_stmt(c, id, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, id, SQLITE_IDS(repo, object), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, repo);
-    (void)sqlite3_bind_int64(s, 2, object);
     int rc = sqlite_conn_row(c, s, err);
     if (rc <= 0)
         return rc;
@@ -175,11 +170,9 @@ static int run_link_drop(struct sqlite_conn *c, struct sqlite_call *call, struct
     int64_t manifest = repo <= 0 ? repo : sqlite_object_id(c, &call->a, false, err);
     if (manifest <= 0)
         return (int)manifest;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_LINK_DROP, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_LINK_DROP, SQLITE_IDS(repo, manifest), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, repo);
-    (void)sqlite3_bind_int64(s, 2, manifest);
     sqlite_bind_text(s, 3, canonical);
     return sqlite_conn_run(c, s, err);
 }

@@ -75,36 +75,14 @@ static struct token_call *key_only(const uint8_t *key)
 
 /* ---- put ---- */
 
-static void bind_text_or_null(sqlite3_stmt *s, int at, const char *text)
-{
-    if (text)
-        sqlite_bind_text(s, at, text);
-    else
-        (void)sqlite3_bind_null(s, at);
-}
-
-static int put_injection(struct sqlite_conn *c, const struct sqlite_call *call, int64_t object,
-                         struct err *err)
-{
-    if (!call->text)
-        return 0;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_INJECTION_PUT, err);
-    if (!s)
-        return -1;
-    (void)sqlite3_bind_int64(s, 1, object);
-    if (sqlite3_bind_blob64(s, 2, call->text, call->n, SQLITE_STATIC) != SQLITE_OK)
-        return sqlite_conn_error(c, err);
-    return sqlite_conn_run(c, s, err);
-}
-
 static int run_token_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
     const struct token_call *t = data_of(call);
-    int64_t image = sqlite_text_id(c, SQL_IMAGE_ID, SQL_IMAGE_ADD, t->canonical, true, err);
+    int64_t image = sqlite_image_id(c, t->canonical, true, err);
     int64_t source = image < 0 ? -1 : sqlite_object_id(c, &call->a, true, err);
     int64_t injection = source < 0 ? -1 : sqlite_object_id(c, &call->b, true, err);
     int64_t target = injection < 0 ? -1 : sqlite_object_id(c, &call->c, true, err);
-    if (target < 0 || put_injection(c, call, injection, err) < 0)
+    if (target < 0 || (call->text && sqlite_run_injection_put(c, call, injection, err) < 0))
         return -1;
     sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_TOKEN_PUT, err);
     if (!s)
@@ -112,15 +90,15 @@ static int run_token_put(struct sqlite_conn *c, struct sqlite_call *call, struct
     (void)sqlite3_bind_blob(s, 1, t->key, sizeof t->key, SQLITE_STATIC);
     (void)sqlite3_bind_int64(s, 2, t->created_ms);
     (void)sqlite3_bind_int64(s, 3, t->expires_ms);
-    bind_text_or_null(s, 4, t->account);
+    sqlite_bind_text(s, 4, t->account);
     (void)sqlite3_bind_int64(s, 5, image);
-    bind_text_or_null(s, 6, t->tag);
+    sqlite_bind_text(s, 6, t->tag);
     (void)sqlite3_bind_int64(s, 7, source);
     (void)sqlite3_bind_int64(s, 8, injection);
     (void)sqlite3_bind_int64(s, 9, target);
     sqlite_bind_text(s, 10, t->image);
-    bind_text_or_null(s, 11, t->platform);
-    bind_text_or_null(s, 12, t->note);
+    sqlite_bind_text(s, 11, t->platform);
+    sqlite_bind_text(s, 12, t->note);
     return sqlite_conn_run(c, s, err);
 }
 
@@ -264,11 +242,10 @@ void sqlite_token_pulled(struct state *s, const uint8_t key[STATE_TOKEN_KEY], ui
 
 static int run_token_prune(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_TOKEN_PRUNE, err);
+    sqlite3_stmt *s =
+        sqlite_conn_stmt_ids(c, SQL_TOKEN_PRUNE, SQLITE_IDS(call->time_ms, (int64_t)call->n), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, call->time_ms);
-    (void)sqlite3_bind_int64(s, 2, (int64_t)call->n);
     if (sqlite_conn_run(c, s, err) < 0)
         return -1;
     call->count = (size_t)sqlite3_changes(c->db);
@@ -302,12 +279,9 @@ static int run_link_below(struct sqlite_conn *c, struct sqlite_call *call, struc
     int64_t object = top <= 0 ? top : sqlite_object_id(c, &call->b, false, err);
     if (object <= 0)
         return (int)object;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_LINK_BELOW, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_LINK_BELOW, SQLITE_IDS(repo, top, object), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, repo);
-    (void)sqlite3_bind_int64(s, 2, top);
-    (void)sqlite3_bind_int64(s, 3, object);
     int64_t found = sqlite_found_id(c, s, err);
     call->count = found > 0;
     return found < 0 ? -1 : 0;

@@ -7,24 +7,17 @@
 
 /* ---- variants ---- */
 
-static int64_t image_id(struct sqlite_conn *c, const char *canonical, bool make, struct err *err)
-{
-    return sqlite_text_id(c, SQL_IMAGE_ID, SQL_IMAGE_ADD, canonical, make, err);
-}
-
 static int run_variant_by_source(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
-    int64_t image = image_id(c, call->text, false, err);
+    int64_t image = sqlite_image_id(c, call->text, false, err);
     int64_t source = image <= 0 ? image : sqlite_object_id(c, &call->a, false, err);
     int64_t injection = source <= 0 ? source : sqlite_object_id(c, &call->b, false, err);
     if (injection <= 0)
         return (int)injection;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_VARIANT_BY_SOURCE, err);
+    sqlite3_stmt *s =
+        sqlite_conn_stmt_ids(c, SQL_VARIANT_BY_SOURCE, SQLITE_IDS(image, source, injection), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, image);
-    (void)sqlite3_bind_int64(s, 2, source);
-    (void)sqlite3_bind_int64(s, 3, injection);
     int rc = sqlite_conn_row(c, s, err);
     if (rc <= 0)
         return rc;
@@ -37,15 +30,13 @@ static int run_variant_by_source(struct sqlite_conn *c, struct sqlite_call *call
 
 static int run_variant_by_target(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
-    int64_t image = image_id(c, call->text, false, err);
+    int64_t image = sqlite_image_id(c, call->text, false, err);
     int64_t target = image <= 0 ? image : sqlite_object_id(c, &call->c, false, err);
     if (target <= 0)
         return (int)target;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_VARIANT_BY_TARGET, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_VARIANT_BY_TARGET, SQLITE_IDS(image, target), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, image);
-    (void)sqlite3_bind_int64(s, 2, target);
     int rc = sqlite_conn_row(c, s, err);
     if (rc <= 0)
         return rc;
@@ -105,17 +96,14 @@ void sqlite_variant_by_target(struct state *s, struct loop *loop, const char *ca
 
 static int run_variant_by_ref(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
-    int64_t image = image_id(c, call->text, false, err);
+    int64_t image = sqlite_image_id(c, call->text, false, err);
     int64_t repo = image <= 0 ? image : sqlite_repo_id(c, &call->repo, false, err);
     int64_t object = repo <= 0 ? repo : sqlite_object_id(c, &call->c, false, err);
     if (object <= 0)
         return (int)object;
-    sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_VARIANT_BY_REF, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_VARIANT_BY_REF, SQLITE_IDS(image, repo, object), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, image);
-    (void)sqlite3_bind_int64(s, 2, repo);
-    (void)sqlite3_bind_int64(s, 3, object);
     int rc = sqlite_conn_row(c, s, err);
     if (rc <= 0)
         return rc;
@@ -150,17 +138,15 @@ void sqlite_variant_by_ref(struct state *s, struct loop *loop, const struct stat
 
 static int run_variant_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
-    int64_t image = image_id(c, call->text, true, err);
+    int64_t image = sqlite_image_id(c, call->text, true, err);
     int64_t source = image < 0 ? -1 : sqlite_object_id(c, &call->a, true, err);
     int64_t injection = source < 0 ? -1 : sqlite_object_id(c, &call->b, true, err);
     int64_t target = injection < 0 ? -1 : sqlite_object_id(c, &call->c, true, err);
-    sqlite3_stmt *s = target < 0 ? NULL : sqlite_conn_stmt(c, SQL_VARIANT_PUT, err);
+    sqlite3_stmt *s = target < 0 ? NULL
+                                 : sqlite_conn_stmt_ids(c, SQL_VARIANT_PUT,
+                                                        SQLITE_IDS(image, source, injection, target), err);
     if (!s || sqlite_bind_media_type(c, s, 5, call->media_type, err) < 0)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, image);
-    (void)sqlite3_bind_int64(s, 2, source);
-    (void)sqlite3_bind_int64(s, 3, injection);
-    (void)sqlite3_bind_int64(s, 4, target);
     return sqlite_conn_run(c, s, err);
 }
 
@@ -180,16 +166,22 @@ void sqlite_variant_put(struct state *s, struct loop *loop, const struct state_v
 }
 
 /* ---- injections ---- */
-static int run_injection_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
+
+int sqlite_run_injection_put(struct sqlite_conn *c, const struct sqlite_call *call, int64_t object,
+                             struct err *err)
 {
-    int64_t object = sqlite_object_id(c, &call->a, true, err);
-    sqlite3_stmt *s = object < 0 ? NULL : sqlite_conn_stmt(c, SQL_INJECTION_PUT, err);
+    sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_INJECTION_PUT, SQLITE_IDS(object), err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, object);
     if (sqlite3_bind_blob64(s, 2, call->text, call->n, SQLITE_STATIC) != SQLITE_OK)
         return sqlite_conn_error(c, err);
     return sqlite_conn_run(c, s, err);
+}
+
+static int run_injection_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
+{
+    int64_t object = sqlite_object_id(c, &call->a, true, err);
+    return object < 0 ? -1 : sqlite_run_injection_put(c, call, object, err);
 }
 
 void sqlite_injection_put(struct state *s, struct loop *loop, const struct digest *digest, const char *text,
