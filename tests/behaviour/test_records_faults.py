@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A store of records that is full, slow, broken or gone: pulls go on as if nothing was, and what was lost is counted."""
+import contextlib
 import os
 import shutil
+import sqlite3
 import statistics
 import time
 
@@ -47,6 +49,12 @@ def dropped(p):
 
 def written(p):
     return sum(v for k, v in p.metrics().items() if k.startswith("rac_records_written_total"))
+
+
+def pending(p):
+    """What lies in the journal to become records."""
+    with contextlib.closing(sqlite3.connect(f"file:{p.data}/records.db?mode=ro", uri=True, timeout=10)) as db:
+        return [bytes(row) for row, in db.execute("SELECT bytes FROM pending")]
 
 
 def test_a_full_disk(make, scratch, up):
@@ -165,10 +173,10 @@ def test_kill_9_loses_at_most_the_last_second(make, up):
     for i in range(20):
         p.fetch("GET", f"/v2/{NAME}/manifests/1", {"User-Agent": f"n{i}"})
         p.fetch("HEAD", f"/v2/{NAME}/manifests/1", {"User-Agent": f"c{i}"})
-    time.sleep(1)
+    wait_for(lambda: written(p) == 20 and any(b"c19" in row for row in pending(p)), 20, "what is to outlive the process")
     p.kill()
     p.start()
-    found = records(p, 20)
+    found = records(p, 21)
     assert {r["userAgent"] for r in found if r["kind"] == "pull"} == {f"n{i}" for i in range(20)}
     # The window of the checks was not over, and every GET followed the HEADs before it: one is left.
     assert [r["userAgent"] for r in found if r["kind"] == "check"] == ["c19"]
