@@ -202,6 +202,7 @@ static int make_folders(struct disk *d, struct err *err)
     cleanup_free char *blobs = mem_printf("%s/blobs", d->dir);
     if (fs_sync_dir(blobs, err) < 0 || fs_sync_dir(d->dir, err) < 0)
         return -1;
+    disk_temp_sweep(d->dir);
     return disk_probe(d, err);
 }
 

@@ -131,8 +131,13 @@ void disk_put(struct blob_store *s, struct loop *loop, const struct digest *dige
  * after. */
 int disk_commit(struct disk *d, int fd, const char *from, const struct digest *digest, uint64_t size,
                 struct err *err);
-/* A name in partial/ that nobody has; malloc'd. */
+/* A name in partial/ that nobody has, of that kind; malloc'd. */
+#define DISK_TEMP_PUT   "put"
+#define DISK_TEMP_CHECK "check"
 char *disk_temp_path(struct disk *d, const char *kind);
+/* Removes files of such names, before any is made: those of a process that was killed mean nothing, and one
+ * in a container has the same process id, hence the same names, each time. */
+void disk_temp_sweep(const char *dir);
 void disk_check(struct blob_store *s, struct loop *loop, blob_done_fn *fn, void *arg);
 int disk_probe(struct disk *d, struct err *err);
 

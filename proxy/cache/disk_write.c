@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +16,20 @@ char *disk_temp_path(struct disk *d, const char *kind)
 {
     return mem_printf("%s/partial/%s.%d-%" PRIu64, d->dir, kind, (int)getpid(),
                       atomic_fetch_add(&d->temp_number, 1));
+}
+
+void disk_temp_sweep(const char *dir)
+{
+    cleanup_free char *path = mem_printf("%s/partial", dir);
+    DIR *folder = opendir(path);
+    if (!folder)
+        return;
+    struct dirent *e;
+    while ((e = readdir(folder)) != NULL)
+        if (strncmp(e->d_name, DISK_TEMP_PUT ".", sizeof DISK_TEMP_PUT) == 0 ||
+            strncmp(e->d_name, DISK_TEMP_CHECK ".", sizeof DISK_TEMP_CHECK) == 0)
+            (void)unlinkat(dirfd(folder), e->d_name, 0);
+    (void)closedir(folder);
 }
 
 /* ---- commit ---- */
@@ -80,7 +95,7 @@ static void run_put(struct disk_op *op)
     assert(digest_eq(&found, &op->digest));
     if (is_there(op->disk, &op->digest, op->len))
         return;
-    cleanup_free char *temp = disk_temp_path(op->disk, "put");
+    cleanup_free char *temp = disk_temp_path(op->disk, DISK_TEMP_PUT);
     if (write_and_commit(op->disk, temp, op, &op->err) < 0) {
         (void)unlink(temp);
         op->failed = true;
@@ -111,7 +126,7 @@ int disk_probe(struct disk *d, struct err *err)
 {
     static const char text[] = "rac";
     char back[sizeof text] = "";
-    cleanup_free char *temp = disk_temp_path(d, "check");
+    cleanup_free char *temp = disk_temp_path(d, DISK_TEMP_CHECK);
     cleanup_close int fd = open(temp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, errno, "%s/partial: cannot make a file", d->dir);

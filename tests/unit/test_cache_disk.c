@@ -272,6 +272,23 @@ static void test_put_get(void **state)
     free(path);
 }
 
+/* In a container the process id is the same each time, and so are the names that the next process makes. */
+static void test_names_left_by_a_kill(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const kinds[] = {"put", "check"};
+    for (int i = 0; i < 8; ++i) {
+        char path[PATH_MAX];
+        (void)snprintf(path, sizeof path, "%s/partial/%s.%d-%d", f->options.dir, kinds[i % 2], (int)getpid(),
+                       i / 2);
+        assert_int_equal(fs_write_file(path, "half", 4, 0640, NULL), 0);
+    }
+    reopen(f);
+    assert_int_equal(files_in(f, "partial"), 0);
+    for (unsigned i = 0; i < 4; ++i)
+        assert_true(has(f, put_n(f, i, 100, NULL)));
+}
+
 static void test_empty_blob(void **state)
 {
     struct fixture *f = *state;
@@ -1162,6 +1179,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_put_get),
+        T(test_names_left_by_a_kill),
         T(test_empty_blob),
         T(test_read),
         T(test_sha512),
