@@ -37,6 +37,7 @@ struct events {
     bool is_waiting; /* the feed will call */
     bool failed;
     uint64_t read_to;
+    uint64_t written; /* the youngest record when reading began: that much a read must see */
     struct err err;
     struct loop_timer heartbeat;
 };
@@ -118,9 +119,10 @@ static void on_read(void *arg)
     if (e->r && e->failed) {
         response_abort(e->r); /* the client comes again, with the id it has */
     } else if (e->r) {
+        /* None: what was there is forgotten by age. What came since the read is for the next one. */
         bool none = e->read_to == e->after;
-        e->after = none ? feed_last(records_feed(e->records)) : e->read_to;
-        send_next(e); /* none: what it was behind is forgotten by age */
+        e->after = !none ? e->read_to : e->written > e->after ? e->written : e->after;
+        send_next(e);
     }
     events_unref(e);
 }
@@ -129,6 +131,7 @@ static void start_reading(struct events *e)
 {
     ++e->refs;
     e->is_reading = true;
+    e->written = feed_last(records_feed(e->records));
     jobs_submit(records_jobs(e->records), e->loop, read_journal, on_read, e);
 }
 

@@ -29,6 +29,7 @@ struct webhook {
     char cursor_name[96], who[WHO_MAX], instance_id[33];
     uint64_t cursor;  /* delivered, or not wanted, up to this number */
     uint64_t read_to; /* of body */
+    uint64_t written; /* the youngest record when reading began: that much a read must see */
     struct buf body;
     unsigned count, ignored; /* records in body; left out of it */
     bool is_new;             /* the journal has no cursor yet */
@@ -210,8 +211,8 @@ static void on_read(void *arg)
         advance(w);
         read_more(w);
     } else {
-        uint64_t last = feed_last(records_feed(w->records));
-        w->cursor = last > w->cursor ? last : w->cursor; /* what was behind it is forgotten by age */
+        /* What was there and is not was forgotten by age. What came since the read is for the next one. */
+        w->cursor = w->written > w->cursor ? w->written : w->cursor;
         wait_for_more(w);
     }
 }
@@ -219,6 +220,7 @@ static void on_read(void *arg)
 static void read_more(struct webhook *w)
 {
     w->state = WEBHOOK_READING;
+    w->written = feed_last(records_feed(w->records));
     jobs_submit(records_jobs(w->records), w->loop, read_journal, on_read, w);
 }
 
