@@ -320,7 +320,7 @@ case_show_knows_its_files() {
 
 case_a_file_larger_than_memory_allowed() {
     # 600 MiB through a command that may use 100 MiB of its own (not with a sanitizer, which reserves terabytes).
-    if grep -q __asan_init "$RAC_LAYER"; then skip "built with AddressSanitizer"; fi
+    if grep -qE "__[at]san_init" "$RAC_LAYER"; then skip "built with a sanitizer"; fi
     mkdir one; truncate -s 600M one/big
     (ulimit -v 300000; rl pack one -o out > log; rl verify out/layer.json > log)
     [ "$(gunzip -c out/layer.tar.gz | wc -c)" = $((512 + 600 * 1048576 + 1024)) ]
