@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mounts of rac-fuse on a radosgw of the session. An operation on a mount that hangs would hang the test for ever, so a
-watchdog kills the driver then: what waits sees ENOTCONN, and the test fails."""
+"""Mounts of rac-fuse on a radosgw of the session, and a box for rac-init. An operation on a mount that hangs would hang the
+test for ever, so a watchdog kills the driver then: what waits sees ENOTCONN, and the test fails."""
 import os
 import threading
 
 import pytest
 
+from rig.box import Box
 from rig.mount import Mount
 from rig.s3faults import S3Faults
 
@@ -41,6 +42,14 @@ def mounts(scratch, request):
             except AssertionError as e:
                 problems.append(str(e))
         assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def box(scratch):
+    """Where rac-init is started."""
+    b = Box(scratch)
+    yield b
+    b.close()
 
 
 @pytest.fixture

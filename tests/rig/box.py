@@ -20,6 +20,9 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 PROGRAMS = os.path.join(HERE, "..", "fuse")
 BIN = os.environ.get("RAC_BIN_DIR") or os.path.join(HERE, "..", "..", "build-asan", "bin")
 RAC_INIT = os.path.join(BIN, "rac-init")
+# What makes rac-init begin its driver, and that driver mount.
+BUCKETS = {"NXF_FUSION_BUCKETS": "data"}
+MOUNTED = {**BUCKETS, "FAKE_DRIVER": "mount"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # $1 = the root; then options, "--" and what is executed there. dev, proc and the root are as an engine makes them.
@@ -171,6 +174,10 @@ class Box:
 
     def signal(self, number):
         os.kill(self.pid(), number)
+
+    def kill_driver(self):
+        found = subprocess.run(["pgrep", "-P", str(self.pid()), "rac-fuse"], stdout=subprocess.PIPE, text=True, check=True)
+        os.kill(int(found.stdout), signal.SIGKILL)
 
     def wait_log(self, text):
         wait_for(lambda: any(text in line for line in self.log()), what=f"'{text}' in {self.log()}")
