@@ -14,7 +14,7 @@ build=$here/build
 # Why each is needed: docs/decisions/0001-dependencies.md
 packages=(build-essential cmake ninja-build pkg-config ca-certificates uthash-dev
     libh2o-evloop-dev libcurl4-openssl-dev libssl-dev libjansson-dev libyaml-dev
-    libarchive-dev zlib1g-dev libzstd-dev libsqlite3-dev libfuse3-dev)
+    libarchive-dev zlib1g-dev libzstd-dev libsqlite3-dev libhiredis-dev libfuse3-dev)
 declare -A compilers=([amd64]=gcc-x86-64-linux-gnu [arm64]=gcc-aarch64-linux-gnu)
 
 say() { printf 'run.sh: %s\n' "$*" >&2; }

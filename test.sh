@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE=1
 
 # Why each is needed: docs/decisions/0001-dependencies.md
 packages=(libcmocka-dev clang clang-format groff-base shellcheck openssl zstd python3 python3-pytest python3-yaml python3-jsonschema docker.io
-    containerd runc podman skopeo umoci docker-registry busybox-static debootstrap
+    containerd runc podman skopeo umoci docker-registry redis-server redis-sentinel busybox-static debootstrap
     radosgw ceph-mon ceph-osd ceph-common qemu-user lintian bubblewrap python3-seccomp systemd git rsync sqlite3 curl procps)
 stages=(lint unit fuzz behaviour clients s3 fuse package)
 long=() selected=() expression=() as_root=()
