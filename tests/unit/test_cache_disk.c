@@ -155,6 +155,42 @@ static void test_partial(void **state)
     free(bytes);
 }
 
+struct remover {
+    char *path;
+    atomic_bool over;
+};
+
+static void *remove_again_and_again(void *arg)
+{
+    struct remover *r = arg;
+    while (!atomic_load(&r->over))
+        (void)unlink(r->path);
+    return NULL;
+}
+
+/* A store that is far too full evicts what was published a moment ago: its readers have it all the same. */
+static void test_gone_right_after_it_was_published(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 20; ++i) {
+        char bytes[1000];
+        struct digest d = make_bytes(i, sizeof bytes, bytes);
+        struct remover r = {.path = blob_path(f, d)};
+        pthread_t thread;
+        struct blob_partial *p = partial_open(f, d);
+        partial_write(p, bytes, 0, sizeof bytes);
+        assert_int_equal(pthread_create(&thread, NULL, remove_again_and_again, &r), 0);
+        struct blob *b = publish(f, p, NULL);
+        atomic_store(&r.over, true);
+        pthread_join(thread, NULL);
+        assert_non_null(b);
+        assert_true(blob_equals(b, bytes, sizeof bytes));
+        assert_true(write(b->fd, "x", 1) < 0);
+        blob_unref(b);
+        free(r.path);
+    }
+}
+
 static void test_partial_discarded(void **state)
 {
     struct fixture *f = *state;
@@ -475,6 +511,7 @@ int main(void)
         T(test_read),
         T(test_sha512),
         T(test_partial),
+        T(test_gone_right_after_it_was_published),
         T(test_partial_discarded),
         T(test_publish_keeps_the_file),
         T(test_publish_what_is_there),
