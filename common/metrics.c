@@ -50,6 +50,17 @@ static struct family {
     {.name = "rac_validations_total",
      .type = COUNTER,
      .help = "Credentials of registries that were validated, by result: true, false, failed."},
+    {.name = "rac_admissions_total",
+     .type = COUNTER,
+     .help =
+         "AdmissionReviews, by result: patched, unchanged, exempt, other (no pod, or nothing that brings an "
+         "image); malformed (400), refused (no certificate that k8s.clients names)."},
+    {.name = "rac_admission_images_total",
+     .type = COUNTER,
+     .help = "Images of containers in them, by result: renamed, kept."},
+    {.name = "rac_admission_commands_total",
+     .type = COUNTER,
+     .help = "Commands of containers in them that got an entry point in front."},
     {.name = "rac_connections_accepted_total", .type = COUNTER, .help = "Connections accepted."},
     {.name = "rac_connections_open", .type = GAUGE, .help = "Connections open now."},
     {.name = "rac_requests_open", .type = GAUGE, .help = "Requests being answered now."},

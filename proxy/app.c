@@ -292,6 +292,7 @@ static void make_rooms(struct app *app)
                             .arg = app};
     app_tokens_new(app);
     app->api.validations = rate_new(o->validate_rate);
+    app_admission_new(app);
 }
 
 static int make_server(struct app *app, struct err *err)

@@ -34,6 +34,7 @@ struct app {
     struct variants *variants;
     struct tokens *tokens;
     struct api_containers containers;
+    struct api_admission admission;
     struct records *records; /* NULL: nothing is recorded */
     struct webhook **webhooks;
     size_t webhook_count;
@@ -63,6 +64,8 @@ void app_access_reload(struct access *a, const struct options *o);
 void app_layer_sources(struct app *app); /* before injected_layers_new */
 void app_tokens_new(struct app *app);
 void app_tokens_free(struct app *app);
+/* app_admission.c: what pods are told. */
+void app_admission_new(struct app *app);
 /* app_log.c: one line and the metrics of each request. */
 void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_export.c: --export-pulls. Blocks; main thread. */

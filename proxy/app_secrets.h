@@ -9,4 +9,7 @@
 int app_hash_password(struct err *err);
 /* --make-key: the key, and behind it "sha256:" and its digest, a line each. */
 int app_make_key(struct err *err);
+/* app_certificate.c: --make-webhook-certificate: ca.crt, tls.crt and tls.key in the folder, the caBundle on
+ * standard output. names: NULL is the service of the chart. */
+int app_make_certificate(const char *folder, const char *names, struct err *err);
 #endif

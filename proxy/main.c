@@ -84,6 +84,8 @@ int main(int argc, char **argv)
         code = app_hash_password(&err) < 0 ? complain(&err, 1) : 0;
     else if (o->action == OPTIONS_KEY)
         code = app_make_key(&err) < 0 ? complain(&err, 1) : 0;
+    else if (o->action == OPTIONS_CERTIFICATE)
+        code = app_make_certificate(o->action_file, o->action_names, &err) < 0 ? complain(&err, 1) : 0;
     else
         (void)options_print_action(o, stdout, isatty(1));
     options_free(o);

@@ -41,10 +41,12 @@ void options_free(struct options *o)
         options_endpoint_clear(&o->endpoints[i]);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
-    char *const strings[] = {o->config_file, o->tls_certificate,  o->tls_key,     o->data_dir,
-                             o->inject_all,  o->default_upstream, o->public_host, o->tls_client_ca,
-                             o->layer_hosts, o->layer_ca,         o->user,        o->action_file,
-                             o->action_since};
+    char *const strings[] = {o->config_file,       o->tls_certificate, o->tls_key,
+                             o->data_dir,          o->inject_all,      o->default_upstream,
+                             o->public_host,       o->k8s_proxy_name,  o->k8s_exempt_namespaces,
+                             o->k8s_architectures, o->k8s_clients,     o->tls_client_ca,
+                             o->layer_hosts,       o->layer_ca,        o->user,
+                             o->action_file,       o->action_since,    o->action_names};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     free(o->listen);

@@ -142,6 +142,11 @@ struct options {
     struct options_endpoint *endpoints; /* no name twice */
     size_t endpoint_count;
 
+    /* Kubernetes */
+    char *k8s_proxy_name;                                          /* NULL: public_host */
+    bool k8s_pull_always;                                          /* k8s.pull-policy: keep | always */
+    char *k8s_exempt_namespaces, *k8s_architectures, *k8s_clients; /* commas between them; may be NULL */
+
     /* operating */
     char *user; /* whom root becomes; NULL: nobody else */
     enum log_level log_level;
@@ -156,19 +161,21 @@ struct options {
         OPTIONS_VERSION,
         OPTIONS_CHECK,
         OPTIONS_SCRUB,
-        OPTIONS_BACKUP,  /* --backup, to action_file */
-        OPTIONS_EXPORT,  /* --export-pulls, to action_file */
-        OPTIONS_HASH,    /* --hash-password */
-        OPTIONS_KEY,     /* --make-key */
-        OPTIONS_DOC,     /* --print-config-doc: docs/config.md */
-        OPTIONS_TABLE,   /* --print-config-table: the table in README.md */
-        OPTIONS_METRICS, /* --print-metrics-doc: docs/metrics.md */
-        OPTIONS_MAN,     /* --print-man: docs/man/rac-proxy.1 */
-        OPTIONS_BASH,    /* --print-bash-completion */
-        OPTIONS_ZSH,     /* --print-zsh-completion */
+        OPTIONS_BACKUP,      /* --backup, to action_file */
+        OPTIONS_EXPORT,      /* --export-pulls, to action_file */
+        OPTIONS_HASH,        /* --hash-password */
+        OPTIONS_KEY,         /* --make-key */
+        OPTIONS_CERTIFICATE, /* --make-webhook-certificate, to the folder action_file */
+        OPTIONS_DOC,         /* --print-config-doc: docs/config.md */
+        OPTIONS_TABLE,       /* --print-config-table: the table in README.md */
+        OPTIONS_METRICS,     /* --print-metrics-doc: docs/metrics.md */
+        OPTIONS_MAN,         /* --print-man: docs/man/rac-proxy.1 */
+        OPTIONS_BASH,        /* --print-bash-completion */
+        OPTIONS_ZSH,         /* --print-zsh-completion */
     } action;
     char *action_file;  /* of an action that takes one */
     char *action_since; /* --since, of --export-pulls; NULL: all */
+    char *action_names; /* --names, of --make-webhook-certificate; NULL: those of the chart */
 
     char **
         warnings; /* what is allowed, and not wise: one line each, for the log; NULL-terminated, never NULL */

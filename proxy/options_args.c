@@ -83,7 +83,9 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
         if (!arg.action)
             continue;
         if (arg.action->action < 0) {
-            char **to = arg.action->action == OPTION_ACTION_CONFIG ? &o->config_file : &o->action_since;
+            char **to = arg.action->action == OPTION_ACTION_CONFIG  ? &o->config_file
+                        : arg.action->action == OPTION_ACTION_SINCE ? &o->action_since
+                                                                    : &o->action_names;
             free(*to);
             *to = mem_strdup(arg.value);
             continue;
@@ -103,6 +105,8 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
     }
     if (o->action_since && o->action != OPTIONS_EXPORT && o->action != OPTIONS_HELP)
         return err_set(err, ERR_INVALID, "--since: is for --export-pulls");
+    if (o->action_names && o->action != OPTIONS_CERTIFICATE && o->action != OPTIONS_HELP)
+        return err_set(err, ERR_INVALID, "--names: is for --make-webhook-certificate");
     return 0;
 }
 

@@ -228,6 +228,7 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
     case OPTIONS_EXPORT:
     case OPTIONS_HASH:
     case OPTIONS_KEY:
+    case OPTIONS_CERTIFICATE:
         break;
     }
     return false;

@@ -82,6 +82,7 @@ const char *option_meta(const struct option_def *def)
     case OPTION_NAME:
     case OPTION_AUTHORITY:
     case OPTION_HOSTS:
+    case OPTION_WORDS:
     case OPTION_LISTEN:
     case OPTION_UPSTREAMS:
     case OPTION_INJECT:
@@ -153,6 +154,9 @@ void option_describe(const struct option_def *def, struct buf *out)
         return;
     case OPTION_HOSTS:
         (void)buf_add_str(out, "hosts, commas between them");
+        return;
+    case OPTION_WORDS:
+        (void)buf_add_str(out, "words, commas between them");
         return;
     case OPTION_LISTEN:
         (void)buf_add_str(out, "list of addresses");

@@ -14,6 +14,7 @@
 static const char *const level_choices[] = {"debug", "info", "warn", "error", "off", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 static const char *const pinned_choices[] = {"pass", "refuse", NULL};
+static const char *const pull_policy_choices[] = {"keep", "always", NULL};
 static const char *const client_auth_choices[] = {"optional", "required", NULL};
 /* The index of a choice is the value of the enum. */
 _Static_assert(LOG_LEVEL_DEBUG == 0 && LOG_LEVEL_OFF == 4 && LOG_FORMAT_LOGFMT == 0 && LOG_FORMAT_JSON == 1,
@@ -468,6 +469,52 @@ const struct option_def option_table[] = {
          "Where each record is sent as it is written, in the envelope of the distribution project, at least "
          "once and in order. May be given several times. Headers stand in the file."},
 
+    {.group = "Kubernetes",
+     .name = "k8s.proxy-name",
+     .type = OPTION_AUTHORITY,
+     MEMBER(k8s_proxy_name),
+     .initial_text = "public-host, or the webhook is off",
+     .meta = "HOST[:PORT]",
+     .help =
+         "What images of pods are named through by the admission webhook at /k8s/mutate: what nodes reach "
+         "this proxy by."},
+    {.group = "Kubernetes",
+     .name = "k8s.pull-policy",
+     .type = OPTION_ENUM,
+     MEMBER(k8s_pull_always),
+     .initial = "keep",
+     .choices = pull_policy_choices,
+     .help = "imagePullPolicy of containers whose image the webhook names through the proxy: keep what they "
+             "have, or always, so that each start is seen by the proxy, and gets what is injected at that "
+             "moment."},
+    {.group = "Kubernetes",
+     .name = "k8s.exempt-namespaces",
+     .type = OPTION_WORDS,
+     MEMBER(k8s_exempt_namespaces),
+     .initial = "kube-system,kube-public,kube-node-lease",
+     .meta = "NAME,...",
+     .help = "Namespaces whose pods the webhook leaves alone, whatever its configuration in the cluster "
+             "selects."},
+    {.group = "Kubernetes",
+     .name = "k8s.architectures",
+     .type = OPTION_WORDS,
+     MEMBER(k8s_architectures),
+     .initial_text = "that of this machine",
+     .meta = "ARCH,...",
+     .help =
+         "Architectures of the cluster's nodes, as kubernetes.io/arch has them. The entry point is put in "
+         "front of a pod's own command only if what is injected is for all of them, or for the one that "
+         "the pod selects."},
+    {.group = "Kubernetes",
+     .name = "k8s.clients",
+     .type = OPTION_WORDS,
+     MEMBER(k8s_clients),
+     .initial_text = "whoever reaches it",
+     .meta = "CN,...",
+     .help =
+         "Common names of client certificates, signed by tls.client-ca, whose holders the webhook answers: "
+         "that of the API server."},
+
     {.group = "Operating",
      .name = "user",
      .type = OPTION_USER,
@@ -526,6 +573,13 @@ const struct option_action option_actions[] = {
     {"--hash-password", 0, OPTIONS_HASH, NULL,
      "Read a password, from the terminal or standard input, and print its hash for 'accounts'."},
     {"--make-key", 0, OPTIONS_KEY, NULL, "Print a new API key, and its digest for 'accounts'."},
+    {"--make-webhook-certificate", 0, OPTIONS_CERTIFICATE, "DIR",
+     "Make an authority and a certificate for the admission webhook: ca.crt, tls.crt and tls.key in DIR; "
+     "print "
+     "the caBundle of its configuration."},
+    {"--names", 0, OPTION_ACTION_NAMES, "NAME,...",
+     "With --make-webhook-certificate: what the webhook is reached by, instead of "
+     "rac-proxy-webhook.rac.svc."},
     {"--print-config-doc", 0, OPTIONS_DOC, NULL, "Print the reference of all options, in Markdown."},
     {"--print-config-table", 0, OPTIONS_TABLE, NULL, "Print the options in one short table, in Markdown."},
     {"--print-metrics-doc", 0, OPTIONS_METRICS, NULL, "Print the reference of all metrics, in Markdown."},

@@ -27,6 +27,7 @@ enum option_type {
     OPTION_USER,      /* char *: a user's name, UID or UID:GID; whether there is such a one shows later */
     OPTION_AUTHORITY, /* char *: host, or host:port */
     OPTION_HOSTS,     /* char *: hosts without ports, lower case, commas between them */
+    OPTION_WORDS,     /* char *: words of letters, digits and ._:-, commas between them */
     /* structured: a list in the file, words with commas between them in the environment, a flag given several
        times */
     OPTION_LISTEN,    /* listen, listen_count */
@@ -58,12 +59,13 @@ struct option_def {
 struct option_action {
     const char *flag; /* "--help" */
     char letter;      /* 'h' for -h, 0: none */
-    int action;       /* OPTIONS_HELP, or one of the two below */
+    int action;       /* OPTIONS_HELP, or one of those below */
     const char *meta; /* NULL: takes no value */
     const char *help;
 };
 
-enum { OPTION_ACTION_CONFIG = -1, OPTION_ACTION_SINCE = -2 }; /* --config FILE, --since TIME */
+/* --config FILE, --since TIME, --names NAME,... */
+enum { OPTION_ACTION_CONFIG = -1, OPTION_ACTION_SINCE = -2, OPTION_ACTION_NAMES = -3 };
 
 extern const struct option_def option_table[];
 extern const size_t option_count;

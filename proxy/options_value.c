@@ -186,6 +186,25 @@ static int set_hosts(struct options *o, const struct option_def *def, const char
     return 0;
 }
 
+static int set_words(struct options *o, const struct option_def *def, const char *text, const char *where,
+                     struct err *err)
+{
+    struct slice rest = slice_of(text);
+    cleanup_buf struct buf all = {0};
+    while (rest.p) {
+        struct slice one = slice_trim(slice_cut(&rest, ','));
+        cleanup_free char *word = mem_strndup(one.len ? one.p : "", one.len);
+        if (!*word ||
+            word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-")])
+            return err_set(err, ERR_INVALID,
+                           "%s: '%s' is not a list of words of letters, digits and ._:-, commas between them",
+                           where, text);
+        (void)buf_printf(&all, "%s%s", all.len ? "," : "", word);
+    }
+    set_string(o, def, buf_take(&all));
+    return 0;
+}
+
 int option_set(struct options *o, const struct option_def *def, const char *text, const char *base_dir,
                const char *where, struct err *err)
 {
@@ -233,6 +252,8 @@ int option_set(struct options *o, const struct option_def *def, const char *text
     }
     case OPTION_HOSTS:
         return set_hosts(o, def, text, where, err);
+    case OPTION_WORDS:
+        return set_words(o, def, text, where, err);
     default:
         break;
     }
@@ -270,6 +291,7 @@ void option_show(const struct options *o, const struct option_def *def, struct b
     case OPTION_USER:
     case OPTION_AUTHORITY:
     case OPTION_HOSTS:
+    case OPTION_WORDS:
     case OPTION_NAME: {
         const char *s = *(char **)member(o, def->offset);
         (void)buf_add_str(out, s ? s : "");
@@ -329,6 +351,7 @@ void option_copy(struct options *to, const struct options *from, const struct op
     case OPTION_USER:
     case OPTION_AUTHORITY:
     case OPTION_HOSTS:
+    case OPTION_WORDS:
     case OPTION_NAME: {
         const char *s = *(char **)member(from, def->offset);
         set_string(to, def, s ? mem_strdup(s) : NULL);

@@ -7,6 +7,7 @@
 #include "common/cleanup.h"
 #include "common/metrics.h"
 #include "proxy/access/access.h"
+#include "proxy/api/admission.h"
 #include "proxy/api/container.h"
 #include "proxy/api/events.h"
 #include "proxy/api/openapi.h"
@@ -118,6 +119,7 @@ static const struct route {
     {"/v1/pulls", GET, ACCESS_READ_RECORDS, "pulls", pulls_handle},
     {"/v1/events", GET, ACCESS_READ_RECORDS, "events", events_handle},
     {"/v1/demand", GET, ACCESS_READ_RECORDS, "demand", demand_handle},
+    {"/k8s/mutate", POST, 0, "admission", admission_handle},
 };
 
 static bool path_matches(const struct route *route, struct slice path)

@@ -4,6 +4,7 @@
 /* What is not the registry: health, readiness, metrics, service information. Errors are {"message":"…"}. */
 #include "proxy/cache/env.h"
 #include "proxy/http/request.h"
+#include "proxy/k8s/admission.h"
 #include "proxy/records/records.h"
 #include "proxy/registry/registry.h"
 #include "proxy/tokens/token_request.h"
@@ -14,6 +15,12 @@ struct api_containers {
     struct token_request_limits limits;
 };
 
+/* What the configuration says of pods. */
+struct api_admission {
+    struct admission_config config; /* proxy_name NULL: off */
+    const char *clients; /* common names of certificates, commas between them; NULL: who asks is not asked */
+};
+
 struct api {
     const struct cache_env *env;
     struct registry *registry;
@@ -21,6 +28,7 @@ struct api {
     struct access *access;
     struct rate *validations; /* how often clients ask for validate-creds */
     const struct api_containers *containers;
+    const struct api_admission *admission;
     struct records *records;            /* NULL: off */
     void (*refresh_metrics)(void *arg); /* brings gauges up to date, before they are shown; any worker */
     void *arg;

@@ -58,6 +58,9 @@ def operations():
 def calls(token):
     request = {"containerImage": f"up.test/{NAME}:1", "containerConfig": {"env": ["A=1"]}, "fingerprint": "f"}
     creds = {"userName": "ann", "password": PASSWORD, "registry": "up.test"}
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+        "object": {"spec": {"containers": [{"name": "a", "image": "up.test/lib/app:1"}]}}}}
     tokens, one = "/container-token", "/container-token/{token}"
     yield from [("get", path, path, None, {}, 200) for path in ("/", "/healthz", "/readyz", "/metrics", "/service-info", "/openapi.yaml",
                                                                "/v2/", "/v1/pulls", "/v1/demand")]
@@ -84,6 +87,8 @@ def calls(token):
         ("get", "/v1/pulls", "/v1/pulls?limit=0", None, {}, 400),
         ("get", "/v1/demand", "/v1/demand?image=up.test/" + NAME, None, {}, 200),
         ("get", "/v1/demand", "/v1/demand?since=tomorrow", None, {}, 400),
+        ("post", "/k8s/mutate", "/k8s/mutate?timeout=10s", review, {}, 200),
+        ("post", "/k8s/mutate", "/k8s/mutate", {**review, "request": {}}, {}, 400),
         ("get", "/v1/events", "/v1/events?last-event-id=x", None, {}, 400),
     ]
 
@@ -94,7 +99,7 @@ def p(scratch, make, up):
                          env=proxy.sanitizer_settings()).stdout.strip()
     config = {"accounts": [{"name": "ann", "password-hash": hashed, "roles": ["admin"]}],
               "access": {"anonymous": ["pull", "request", "read-records"]}}
-    return make({"up.test": up.url, "away.test": "http://127.0.0.1:9"}, config=config)
+    return make({"up.test": up.url, "away.test": "http://127.0.0.1:9"}, ["--k8s-proxy-name", "images.lab"], config=config)
 
 
 def test_what_is_answered_is_what_is_written(p, up):

@@ -77,6 +77,10 @@ static const struct bad_yaml bad_yaml[] = {
     {"upstreams.any: yes\n", "upstreams.any: 'yes' is neither true nor false"},
     {"log.access: 1\n", "log.access: '1' is neither true nor false"},
     {"log.level: inof\n", "'inof' is not one of debug, info, warn, error or off: did you mean 'info'?"},
+    {"k8s.exempt-namespaces: a,,b\n", "k8s.exempt-namespaces: 'a,,b' is not a list of words"},
+    {"k8s.architectures: amd64/v2\n", "'amd64/v2' is not a list of words of letters, digits and ._:-"},
+    {"k8s.pull-policy: never\n", "'never' is not one of keep or always"},
+    {"k8s.proxy-name: https://a\n", "k8s.proxy-name: "},
     {"log.format: xml\n", "'xml' is not one of logfmt or json"},
     {"inject.pinned: deny\n", "'deny' is not one of pass or refuse"},
     /* listen */
