@@ -2,35 +2,25 @@
 #include "proxy/cache/document.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <utlist.h>
 
-#include "common/hash.h"
 #include "common/log.h"
+#include "common/lru.h"
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "layers/manifest.h"
 #include "proxy/cache/document_fetch.h"
 
-#define SHARDS 16
-
 struct entry {
-    UT_hash_handle hh;
-    struct entry *prev, *next; /* least recently used first */
+    struct lru_entry lru;
     struct document *doc;
 };
 
 struct documents {
     const struct cache_env *env;
     struct flights *flights;
-    uint64_t shard_limit;
+    struct lru *known;
     struct metric *bytes_gauge;
-    struct {
-        pthread_mutex_t lock;
-        struct entry *map, *lru;
-        uint64_t bytes;
-    } shard[SHARDS];
 };
 
 struct document *document_ref(struct document *d)
@@ -57,37 +47,30 @@ static void unref_result(void *p)
     document_unref(p);
 }
 
+static void free_entry(void *entry, void *arg)
+{
+    struct entry *e = entry;
+    struct documents *t = arg;
+    metric_sub(t->bytes_gauge, e->doc->len);
+    document_unref(e->doc);
+    free(e);
+}
+
 struct documents *documents_new(const struct cache_env *env, uint64_t memory_bytes)
 {
     struct documents *t = mem_new(struct documents);
     t->env = env;
     t->flights = flights_new(ref_result, unref_result);
-    t->shard_limit = memory_bytes / SHARDS;
+    t->known = lru_new(memory_bytes, free_entry, t);
     t->bytes_gauge = metric_get("rac_documents_bytes", "");
-    for (unsigned i = 0; i < SHARDS; ++i)
-        pthread_mutex_init(&t->shard[i].lock, NULL);
     return t;
-}
-
-static void drop_entry(struct documents *t, unsigned s, struct entry *e)
-{
-    HASH_DEL(t->shard[s].map, e);
-    DL_DELETE(t->shard[s].lru, e);
-    t->shard[s].bytes -= e->doc->len;
-    metric_sub(t->bytes_gauge, e->doc->len);
-    document_unref(e->doc);
-    free(e);
 }
 
 void documents_free(struct documents *t)
 {
     if (!t)
         return;
-    for (unsigned i = 0; i < SHARDS; ++i) {
-        while (t->shard[i].lru)
-            drop_entry(t, i, t->shard[i].lru);
-        pthread_mutex_destroy(&t->shard[i].lock);
-    }
+    lru_free(t->known);
     flights_free(t->flights);
     free(t);
 }
@@ -97,59 +80,37 @@ uint64_t documents_bytes(struct documents *t)
     return metric_value(t->bytes_gauge);
 }
 
-/* The last hex digit of a digest is as good as any hash. */
-static unsigned shard_of(const struct digest *d)
-{
-    char c = d->s[strlen(d->s) - 1];
-    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
-}
-
 struct document *documents_try(struct documents *t, const struct digest *digest)
 {
-    unsigned s = shard_of(digest);
-    struct document *doc = NULL;
-    struct entry *e;
-    pthread_mutex_lock(&t->shard[s].lock);
-    HASH_FIND(hh, t->shard[s].map, digest->s, strlen(digest->s), e);
-    if (e) {
-        doc = document_ref(e->doc);
-        if (e->next) { /* not the newest already */
-            DL_DELETE(t->shard[s].lru, e);
-            DL_APPEND(t->shard[s].lru, e);
-        }
-    }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    struct lru_shard *s = lru_lock(t->known, digest->s, strlen(digest->s));
+    struct entry *e = lru_find(s);
+    struct document *doc = e ? document_ref(e->doc) : NULL;
+    lru_unlock(s);
     return doc;
 }
 
 /* Returns the document to use: one of the same digest may be there already. Takes over doc. */
 static struct document *keep(struct documents *t, struct document *doc)
 {
-    unsigned s = shard_of(&doc->digest);
-    struct entry *e;
-    pthread_mutex_lock(&t->shard[s].lock);
-    HASH_FIND(hh, t->shard[s].map, doc->digest.s, strlen(doc->digest.s), e);
+    struct lru_shard *s = lru_lock(t->known, doc->digest.s, strlen(doc->digest.s));
+    struct entry *e = lru_find(s);
     if (e && e->doc->is_signed != doc->is_signed) { /* other bytes: one of the two is remembered */
-        pthread_mutex_unlock(&t->shard[s].lock);
+        lru_unlock(s);
         return doc;
     }
     if (e && (e->doc->media_type[0] || !doc->media_type[0])) {
         struct document *known = document_ref(e->doc);
-        pthread_mutex_unlock(&t->shard[s].lock);
+        lru_unlock(s);
         document_unref(doc);
         return known;
     }
     if (e)
-        drop_entry(t, s, e);
+        lru_drop(s, e);
     e = mem_new(struct entry);
     e->doc = document_ref(doc);
-    HASH_ADD_KEYPTR(hh, t->shard[s].map, doc->digest.s, strlen(doc->digest.s), e);
-    DL_APPEND(t->shard[s].lru, e);
-    t->shard[s].bytes += doc->len;
     metric_add(t->bytes_gauge, doc->len);
-    while (t->shard[s].bytes > t->shard_limit && t->shard[s].lru != e)
-        drop_entry(t, s, t->shard[s].lru);
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_add(s, e, doc->digest.s, doc->len);
+    lru_unlock(s);
     return doc;
 }
 

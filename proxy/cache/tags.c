@@ -2,29 +2,25 @@
 #include "proxy/cache/tags.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <stdlib.h>
-#include <utlist.h>
 
 #include "common/clock.h"
-#include "common/hash.h"
 #include "common/log.h"
+#include "common/lru.h"
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "layers/media_type.h"
 #include "proxy/cache/document_fetch.h"
 
-#define SHARDS    16
-#define SHARD_MAX 8192 /* tags in memory, per shard; what falls out is still in the state */
+#define TAGS_IN_MEMORY 131072 /* what falls out is still in the state */
 
 struct tag {
-    UT_hash_handle hh;
-    struct tag *prev, *next; /* least recently used first */
-    struct digest digest;    /* empty: not there, see `no` */
-    uint64_t checked_ms;     /* monotonic: when the upstream last confirmed it */
-    uint64_t retry_ms;       /* monotonic: the upstream was away; no new look-up before */
-    struct err *no;          /* what the upstream said instead of a digest; until retry_ms */
-    char key[];              /* "<repo key>:<tag>" */
+    struct lru_entry lru;
+    struct digest digest; /* empty: not there, see `no` */
+    uint64_t checked_ms;  /* monotonic: when the upstream last confirmed it */
+    uint64_t retry_ms;    /* monotonic: the upstream was away; no new look-up before */
+    struct err *no;       /* what the upstream said instead of a digest; until retry_ms */
+    char key[];           /* "<repo key>:<tag>" */
 };
 
 struct tags {
@@ -33,11 +29,7 @@ struct tags {
     struct links *links;
     struct flights *flights;
     struct metric *hits, *misses, *joined;
-    struct {
-        pthread_mutex_t lock;
-        struct tag *map, *lru;
-        size_t count;
-    } shard[SHARDS];
+    struct lru *known;
 };
 
 static void answer_ref(void *p)
@@ -56,6 +48,13 @@ static void answer_unref(void *p)
     tag_answer_unref(p);
 }
 
+static void free_tag(void *entry, void *arg)
+{
+    (void)arg;
+    free(((struct tag *)entry)->no);
+    free(entry);
+}
+
 struct tags *tags_new(const struct cache_env *env, struct documents *documents, struct links *links)
 {
     struct tags *t = mem_new(struct tags);
@@ -66,29 +65,15 @@ struct tags *tags_new(const struct cache_env *env, struct documents *documents, 
     t->hits = metric_get("rac_cache_hits_total", "kind=\"tag\"");
     t->misses = metric_get("rac_cache_misses_total", "kind=\"tag\"");
     t->joined = metric_get("rac_lookups_joined_total", "kind=\"tag\"");
-    for (unsigned i = 0; i < SHARDS; ++i)
-        pthread_mutex_init(&t->shard[i].lock, NULL);
+    t->known = lru_new(TAGS_IN_MEMORY, free_tag, NULL);
     return t;
-}
-
-static void drop(struct tags *t, unsigned s, struct tag *e)
-{
-    HASH_DEL(t->shard[s].map, e);
-    DL_DELETE(t->shard[s].lru, e);
-    --t->shard[s].count;
-    free(e->no);
-    free(e);
 }
 
 void tags_free(struct tags *t)
 {
     if (!t)
         return;
-    for (unsigned i = 0; i < SHARDS; ++i) {
-        while (t->shard[i].lru)
-            drop(t, i, t->shard[i].lru);
-        pthread_mutex_destroy(&t->shard[i].lock);
-    }
+    lru_free(t->known);
     flights_free(t->flights);
     free(t);
 }
@@ -104,26 +89,14 @@ static size_t make_key(char key[KEY_MAX], const struct repo *repo, const char *r
     return str_join(key, KEY_MAX, piece, 3);
 }
 
-static unsigned shard_of(const char *key, size_t len)
+/* Under the shard's lock: made if there is none. */
+static struct tag *find_or_make(struct lru_shard *s, const char *key, size_t len)
 {
-    return hash_bytes(key, len) >> 28;
-}
-
-/* Under the shard's lock. */
-static struct tag *find(struct tags *t, unsigned s, const char *key, size_t len, bool make)
-{
-    struct tag *e;
-    HASH_FIND(hh, t->shard[s].map, key, len, e);
-    if (!e && make) {
+    struct tag *e = lru_find(s);
+    if (!e) {
         e = mem_zalloc(sizeof *e + len + 1);
         memcpy(e->key, key, len + 1);
-        HASH_ADD_KEYPTR(hh, t->shard[s].map, e->key, len, e);
-        DL_APPEND(t->shard[s].lru, e);
-        if (++t->shard[s].count > SHARD_MAX)
-            drop(t, s, t->shard[s].lru);
-    } else if (e && e->next) {
-        DL_DELETE(t->shard[s].lru, e);
-        DL_APPEND(t->shard[s].lru, e);
+        lru_add(s, e, e->key, 1);
     }
     return e;
 }
@@ -131,53 +104,49 @@ static struct tag *find(struct tags *t, unsigned s, const char *key, size_t len,
 static void remember(struct tags *t, const char *key, const struct digest *digest, uint64_t checked_ms)
 {
     size_t len = strlen(key);
-    unsigned s = shard_of(key, len);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct tag *e = find(t, s, key, len, true);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    struct tag *e = find_or_make(s, key, len);
     e->digest = *digest;
     e->checked_ms = checked_ms;
     e->retry_ms = 0;
     free(e->no);
     e->no = NULL;
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
 }
 
 static void remember_no(struct tags *t, const char *key, const struct err *no, uint64_t for_ms)
 {
     size_t len = strlen(key);
-    unsigned s = shard_of(key, len);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct tag *e = find(t, s, key, len, true);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    struct tag *e = find_or_make(s, key, len);
     e->digest.s[0] = '\0';
     free(e->no);
     e->no = mem_dup(no, sizeof *no);
     e->retry_ms = clock_mono_ms() + for_ms;
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
 }
 
 static void remember_away(struct tags *t, const char *key, uint64_t for_ms)
 {
     size_t len = strlen(key);
-    unsigned s = shard_of(key, len);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct tag *e = find(t, s, key, len, false);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    struct tag *e = lru_find(s);
     if (e)
         e->retry_ms = clock_mono_ms() + for_ms;
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
 }
 
 static bool recall(struct tags *t, const char *key, struct digest *ret_digest, uint64_t *ret_checked_ms)
 {
     size_t len = strlen(key);
-    unsigned s = shard_of(key, len);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct tag *e = find(t, s, key, len, false);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    struct tag *e = lru_find(s);
     bool known = e && digest_is_set(&e->digest);
     if (known) {
         *ret_digest = e->digest;
         *ret_checked_ms = e->checked_ms;
     }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
     return known;
 }
 
@@ -386,12 +355,11 @@ int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *t
 {
     char key[KEY_MAX];
     size_t len = make_key(key, repo, tag);
-    unsigned s = shard_of(key, len);
     uint64_t now = clock_mono_ms();
     int rc = 0;
     bool revalidate = false;
-    pthread_mutex_lock(&t->shard[s].lock);
-    const struct tag *e = find(t, s, key, len, false);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    const struct tag *e = lru_find(s);
     if (e && digest_is_set(&e->digest)) {
         uint64_t age = now - e->checked_ms;
         bool away = e->retry_ms > now && age <= policy->offline_ms;
@@ -407,7 +375,7 @@ int tags_try(struct tags *t, struct loop *loop, struct repo *repo, const char *t
             *err = *e->no;
         rc = -1;
     }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
     if (rc != 0)
         metric_inc(t->hits);
     if (revalidate) {
@@ -436,15 +404,14 @@ int tags_refused(struct tags *t, const struct repo *repo, const char *reference,
 {
     char key[KEY_MAX];
     size_t len = make_key(key, repo, reference);
-    unsigned s = shard_of(key, len);
     int rc = 0;
-    pthread_mutex_lock(&t->shard[s].lock);
-    const struct tag *e = find(t, s, key, len, false);
+    struct lru_shard *s = lru_lock(t->known, key, len);
+    const struct tag *e = lru_find(s);
     if (e && e->no && e->retry_ms > clock_mono_ms()) {
         *err = *e->no;
         rc = 1;
     }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
     return rc;
 }
 

@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/tokens/tokens.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <utlist.h>
 
 #include "common/clock.h"
-#include "common/hash.h"
 #include "common/log.h"
+#include "common/lru.h"
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "proxy/tokens/members.h"
 
-#define SHARDS       16
-#define SHARD_MAX    4096 /* tokens in memory, per shard: some 1.5 KiB each */
-#define TICK_MS      1000 /* pulls are saved */
+#define IN_MEMORY    65536 /* some 1.5 KiB each */
+#define TICK_MS      1000  /* pulls are saved */
 #define PRUNE_TICKS  30
 #define PRUNE_BATCH  500 /* a transaction that others do not notice */
 #define PRUNE_GAP_MS 50
 
 struct entry {
-    UT_hash_handle hh;
-    struct entry *prev, *next; /* least recently used first */
+    struct lru_entry lru;
     struct grant *token;
 };
 
@@ -33,16 +29,19 @@ struct tokens {
     struct members *members;
     struct metric *made, *revoked, *pruned, *unknown, *limited;
     _Atomic uint64_t revocations; /* so far: what was read before one is not remembered after it */
-    struct {
-        pthread_mutex_t lock;
-        struct entry *map, *lru;
-        size_t count;
-    } shard[SHARDS];
+    struct lru *known;
     _Atomic(struct grant *) dirty; /* a reference each */
     struct loop *loop;             /* of the timers */
     struct loop_timer tick, prune;
     unsigned ticks;
 };
+
+static void free_entry(void *entry, void *arg)
+{
+    (void)arg;
+    grant_unref(((struct entry *)entry)->token);
+    free(entry);
+}
 
 struct tokens *tokens_new(const struct tokens_config *config)
 {
@@ -57,53 +56,24 @@ struct tokens *tokens_new(const struct tokens_config *config)
     t->pruned = metric_get("rac_tokens_total", "event=\"expired\"");
     t->unknown = metric_get("rac_token_guesses_total", "result=\"unknown\"");
     t->limited = metric_get("rac_token_guesses_total", "result=\"limited\"");
-    for (unsigned i = 0; i < SHARDS; ++i)
-        pthread_mutex_init(&t->shard[i].lock, NULL);
+    t->known = lru_new(IN_MEMORY, free_entry, NULL);
     return t;
 }
 
-/* ---- in memory; under the shard's lock ---- */
+/* ---- in memory ---- */
 
-static unsigned shard_of(const uint8_t bits[GRANT_BITS])
-{
-    return bits[0] % SHARDS;
-}
-
-static struct entry *find(struct tokens *t, unsigned s, const uint8_t bits[GRANT_BITS])
-{
-    struct entry *e;
-    HASH_FIND(hh, t->shard[s].map, bits, GRANT_BITS, e);
-    return e;
-}
-
-static void drop(struct tokens *t, unsigned s, struct entry *e)
-{
-    HASH_DEL(t->shard[s].map, e);
-    DL_DELETE(t->shard[s].lru, e);
-    --t->shard[s].count;
-    grant_unref(e->token);
-    free(e);
-}
-
-static void add(struct tokens *t, unsigned s, struct grant *token)
+static void add(struct lru_shard *s, struct grant *token)
 {
     struct entry *e = mem_new(struct entry);
     e->token = grant_ref(token);
-    HASH_ADD_KEYPTR(hh, t->shard[s].map, e->token->bits, GRANT_BITS, e);
-    DL_APPEND(t->shard[s].lru, e);
-    if (++t->shard[s].count > SHARD_MAX)
-        drop(t, s, t->shard[s].lru);
+    lru_add(s, e, e->token->bits, 1);
 }
 
 void tokens_free(struct tokens *t)
 {
     if (!t)
         return;
-    for (unsigned i = 0; i < SHARDS; ++i) {
-        while (t->shard[i].lru)
-            drop(t, i, t->shard[i].lru);
-        pthread_mutex_destroy(&t->shard[i].lock);
-    }
+    lru_free(t->known);
     struct grant *next;
     for (struct grant *k = t->dirty; k; k = next) { /* pulled behind tokens_stop: not counted */
         next = k->dirty_next;
@@ -126,19 +96,14 @@ struct grant *tokens_try(struct tokens *t, struct slice text)
     struct grant *found = NULL;
     if (!grant_check(text, bits))
         return NULL;
-    unsigned s = shard_of(bits);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, bits);
+    struct lru_shard *s = lru_lock(t->known, bits, sizeof bits);
+    struct entry *e = lru_find(s);
     if (e && is_over(e->token)) {
-        drop(t, s, e);
+        lru_drop(s, e);
     } else if (e) {
         found = grant_ref(e->token);
-        if (e->next) {
-            DL_DELETE(t->shard[s].lru, e);
-            DL_APPEND(t->shard[s].lru, e);
-        }
     }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
     return found;
 }
 
@@ -209,16 +174,15 @@ static void on_token(void *arg, const struct state_token *st, const struct err *
     struct grant *token = NULL;
     uint8_t bits[GRANT_BITS];
     (void)grant_check(slice_of(g->text), bits);
-    unsigned s = shard_of(bits);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, bits);
+    struct lru_shard *s = lru_lock(t->known, bits, sizeof bits);
+    struct entry *e = lru_find(s);
     if (e) { /* its pulls are counted there */
         token = grant_ref(e->token);
     } else if (t->revocations == g->revocations) {
         token = grant_new(st, slice_of(g->text));
-        add(t, s, token);
+        add(s, token);
     }
-    pthread_mutex_unlock(&t->shard[s].lock);
+    lru_unlock(s);
     if (!token) {
         g->revocations = t->revocations;
         t->state->ops->token_get(t->state, g->loop, st->key, on_token, g);
@@ -275,10 +239,9 @@ static void on_durable(void *arg, const struct err *err)
 {
     struct make *m = arg;
     if (!err) {
-        unsigned s = shard_of(m->token->bits);
-        pthread_mutex_lock(&m->t->shard[s].lock);
-        add(m->t, s, m->token); /* nobody has it: it cannot have been revoked */
-        pthread_mutex_unlock(&m->t->shard[s].lock);
+        struct lru_shard *s = lru_lock(m->t->known, m->token->bits, GRANT_BITS);
+        add(s, m->token); /* nobody has it: it cannot have been revoked */
+        lru_unlock(s);
         metric_inc(m->t->made);
     }
     make_end(m, err);
@@ -318,15 +281,14 @@ int tokens_may_make(struct tokens *t, const struct net_address *who, struct err 
 
 void tokens_revoke(struct tokens *t, struct loop *loop, struct grant *token, state_done_fn *done, void *arg)
 {
-    unsigned s = shard_of(token->bits);
     /* First out of the state's sight of all who ask from now on, then out of memory: nobody puts it back. */
     t->state->ops->token_drop(t->state, loop, token->key, done, arg);
     (void)atomic_fetch_add(&t->revocations, 1);
-    pthread_mutex_lock(&t->shard[s].lock);
-    struct entry *e = find(t, s, token->bits);
+    struct lru_shard *s = lru_lock(t->known, token->bits, GRANT_BITS);
+    struct entry *e = lru_find(s);
     if (e)
-        drop(t, s, e);
-    pthread_mutex_unlock(&t->shard[s].lock);
+        lru_drop(s, e);
+    lru_unlock(s);
     metric_inc(t->revoked);
 }
 
