@@ -39,9 +39,7 @@ int fetch_head_err(const struct fetch_head *head, const struct upstream *u, cons
     case 408:
     case 504:
         return err_set(err, ERR_TIMEOUT, "%s: %s is too slow (%d)", what, name, head->status);
-    case 416:
-        return err_set(err, ERR_RANGE_INVALID, "%s: %s has no such range (416)", what, name);
-    default:
+    default: /* 416 too: the range is ours, to resume by, and not the client's */
         break;
     }
     (void)err_set(err, ERR_UPSTREAM, "%s: %s answered %d", what, name, head->status);

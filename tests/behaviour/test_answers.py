@@ -145,6 +145,7 @@ def test_outside_of_v2_the_errors_are_plain(px):
     (502, {}, 502, "UNAVAILABLE", None),
     (503, {}, 502, "UNAVAILABLE", None),
     (504, {}, 502, "UNAVAILABLE", None),
+    (416, {"Content-Range": "bytes */5"}, 502, "UNAVAILABLE", None),
     (418, {}, 502, "UNAVAILABLE", None),
     (204, {}, 502, "UNAVAILABLE", None),
     (304, {}, 502, "UNAVAILABLE", None),

@@ -507,7 +507,7 @@ static void test_statuses(void **state)
         {403, false, true, ERR_DENIED, "manifest x: up refuses it (403): the credentials"},
         {404, false, false, ERR_MANIFEST_UNKNOWN, "manifest x: unknown to up (404)"},
         {429, false, false, ERR_LIMITED, "manifest x: up limits us (429)"},
-        {416, false, false, ERR_RANGE_INVALID, "manifest x: up has no such range (416)"},
+        {416, false, false, ERR_UPSTREAM, "manifest x: up answered 416"},
         {500, false, false, ERR_UPSTREAM, "manifest x: up answered 500"},
         {502, false, false, ERR_UPSTREAM, "manifest x: up answered 502"},
         {504, false, false, ERR_TIMEOUT, "manifest x: up is too slow (504)"},
