@@ -199,6 +199,9 @@ static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_
         return err_set(err, ERR_UPSTREAM, "%s now says %llu bytes, it was %llu: %s", name,
                        (unsigned long long)*ret_size,
                        (unsigned long long)(f->size_known ? f->size : f->written), f->what);
+    /* Manifest and answer disagree: nobody is told a size, nor gets a byte, before the digest has decided. */
+    if (f->expected_size && *ret_size != f->expected_size && !f->size_known)
+        *ret_size_known = false;
     return 0;
 }
 

@@ -121,6 +121,34 @@ def test_a_wrong_blob_is_never_complete(px, up, app, what):
     assert (again.status, again.broken, again.digest) == (200, "", app.layers[0]), "and it is not remembered"
 
 
+SIZES = {
+    "too long": lambda x: x.proper(length=SIZE * 2),
+    "too short": lambda x: x.proper(length=SIZE - 1000),
+    "no blob at all": lambda x: upstream.text("<html>" + "please log in" * 10_000, content_type="text/html"),
+}
+
+
+@pytest.mark.parametrize("what", SIZES)
+@pytest.mark.parametrize("part", [None, "bytes=0-99"])
+def test_a_size_that_the_manifest_does_not_say_is_not_handed_on(px, up, app, what, part):
+    """No reader is told a length, or sees a byte, that only the answer claims: there is still time for a proper error."""
+    blob_rule(up, app, SIZES[what])
+    reply = px.fetch("GET", f"/v2/{NAME}/blobs/{app.layers[0]}", {"Range": part} if part else {}, timeout=90)
+    assert (reply.status, reply.code) == (502, "UNAVAILABLE") and "up.test" in reply.message
+
+
+def test_a_size_that_only_the_manifest_gets_wrong_is_no_harm(px, up):
+    """The digest decides, not who says how long it is."""
+    data = images.noise(SIZE, "sized")
+    digest = wire.sha256(data)
+    document = images.tiny().json
+    document["layers"][0].update(size=SIZE + 5, digest=digest)
+    up.tag(NAME, "1", images.Image(document, images.DOCKER_MANIFEST, {digest: data}))
+    px.manifest(NAME, "1")
+    reply = px.blob(NAME, digest)
+    assert (reply.status, reply.broken, reply.digest, reply["Content-Length"]) == (200, "", digest, str(SIZE))
+
+
 HARMLESS = {
     "chunked": lambda x: x.proper(length="chunked"),
     "no length": lambda x: x.proper(length="none"),
