@@ -92,8 +92,9 @@ static int descriptor_parse(const json_t *obj, struct descriptor *ret, const cha
         copy_digest(obj, "digest", &d.digest, where, err) < 0)
         return -1;
     const json_t *size = json_object_get(obj, "size");
-    if (!json_is_integer(size) || json_integer_value(size) < 0)
-        return err_set(err, ERR_MANIFEST_INVALID, "%s: 'size' must be a whole number, not negative", where);
+    if (!json_is_integer(size) || json_integer_value(size) < 0 ||
+        json_integer_value(size) > MANIFEST_SIZE_MAX)
+        return err_set(err, ERR_MANIFEST_INVALID, "%s: 'size' must be a whole number from 0 to 2^53", where);
     d.size = (uint64_t)json_integer_value(size);
     const json_t *annotations = json_object_get(obj, "annotations");
     if (annotations && !json_is_object(annotations) && !json_is_null(annotations))

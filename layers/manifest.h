@@ -26,7 +26,8 @@
 
 #define MANIFEST_BYTES_MAX       ((size_t)4 << 20)
 #define MANIFEST_DESCRIPTORS_MAX 10000
-#define MANIFEST_MEDIA_TYPE_MAX  256 /* with the NUL */
+#define MANIFEST_SIZE_MAX        (1LL << 53) /* of a descriptor; JSON readers round what is larger */
+#define MANIFEST_MEDIA_TYPE_MAX  256         /* with the NUL */
 
 struct manifest;
 

@@ -249,6 +249,8 @@ BAD_MANIFESTS = {
     "layers twice": (document(config=CONFIG, layers=[DESCRIPTOR])[:-1] + ',"layers":[]}',
                      images.DOCKER_MANIFEST),
     "a negative size": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": -1}]), images.DOCKER_MANIFEST),
+    "a size past 2^63": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": 1 << 63}]), images.DOCKER_MANIFEST),
+    "a size of 1e400": (document(config=CONFIG, layers=[DESCRIPTOR]).replace(' 5,', ' 1e400,'), images.DOCKER_MANIFEST),
     "a size that is text": (document(config=CONFIG, layers=[{**DESCRIPTOR, "size": "5"}]),
                             images.DOCKER_MANIFEST),
     "a digest that is none": (document(config=CONFIG, layers=[{**DESCRIPTOR, "digest": "sha256:../../x"}]),
