@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "common/clock.h"
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -14,12 +15,15 @@
 
 #define SHARDS    16
 #define SHARD_MAX 2048 /* digests of variants, per shard; their bytes are with the documents */
+/* How long an index is announced that was made without a manifest which its registry did not have. */
+#define PARTIAL_MS 10000
 
 struct entry {
     UT_hash_handle hh;
     struct entry *prev, *next; /* least recently used first */
     struct digest target;
-    char key[]; /* "<source> <injection> <repo key>" */
+    uint64_t until_ms; /* clock_mono_ms; UINT64_MAX: for ever */
+    char key[];        /* "<source> <injection> <repo key>" */
 };
 
 struct variants {
@@ -102,7 +106,8 @@ static bool recall(struct variants *v, const struct repo *repo, const struct dig
     struct entry *e;
     pthread_mutex_lock(&v->shard[s].lock);
     HASH_FIND(hh, v->shard[s].map, key, len, e);
-    if (e) {
+    bool known = e && (e->until_ms == UINT64_MAX || e->until_ms > clock_mono_ms());
+    if (known) {
         *ret_target = e->target;
         if (e->next) {
             DL_DELETE(v->shard[s].lru, e);
@@ -110,11 +115,11 @@ static bool recall(struct variants *v, const struct repo *repo, const struct dig
         }
     }
     pthread_mutex_unlock(&v->shard[s].lock);
-    return e != NULL;
+    return known;
 }
 
 static void remember(struct variants *v, const struct repo *repo, const struct digest *source,
-                     const struct injection *injection, const struct digest *target)
+                     const struct injection *injection, const struct digest *target, bool partial)
 {
     char key[KEY_MAX];
     size_t len;
@@ -131,6 +136,7 @@ static void remember(struct variants *v, const struct repo *repo, const struct d
             drop(v, s, v->shard[s].lru);
     }
     e->target = *target;
+    e->until_ms = partial ? clock_mono_ms() + PARTIAL_MS : UINT64_MAX;
     pthread_mutex_unlock(&v->shard[s].lock);
 }
 
@@ -151,7 +157,7 @@ struct get {
     struct injection *injection;
     struct document *doc;
     unsigned waiting;
-    bool failed, found;
+    bool failed, found, partial;
     struct err err;
     struct flight *flight;
 };
@@ -180,11 +186,11 @@ static void on_durable(void *arg, const struct err *err)
                       the log */
         log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical),
                   F_S("digest", g->doc->digest.s), F_ERR(&g->err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest);
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial);
     get_end(g, NULL);
 }
 
-static void on_made(void *arg, struct document *doc, const char *skipped, const struct err *err)
+static void on_made(void *arg, struct document *doc, const char *skipped, bool partial, const struct err *err)
 {
     struct get *g = arg;
     struct variants *v = g->v;
@@ -194,14 +200,20 @@ static void on_made(void *arg, struct document *doc, const char *skipped, const 
         return;
     }
     g->doc = doc;
+    g->partial = partial;
     if (skipped) {
-        remember(v, g->repo, &g->source, g->injection, &doc->digest);
+        remember(v, g->repo, &g->source, g->injection, &doc->digest, partial);
         get_end(g, NULL);
         return;
     }
     metric_inc(g->found ? v->remade : v->made);
     log_info("image rewritten", F_S("image", g->repo->canonical), F_S("source", g->source.s),
              F_S("target", doc->digest.s), F_S("injection", injection_digest(g->injection)->s));
+    if (partial) { /* the pair would bring something else, one day */
+        g->waiting = 1;
+        links_add(v->c.links, g->loop, g->repo, doc, on_durable, g);
+        return;
+    }
     g->waiting = 3;
     const char *text = injection_json(g->injection);
     state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), on_durable,
@@ -225,7 +237,7 @@ static void on_linked(void *arg, const struct err *err)
     struct get *g = arg;
     if (err)
         log_warn("link not durable", F_S("image", g->repo->canonical), F_ERR(err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest);
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial);
     get_end(g, NULL);
 }
 
@@ -307,10 +319,12 @@ static void restore_none(struct restore *r)
     restore_end(r, NULL, &e);
 }
 
-static void on_remade(void *arg, struct document *doc, const char *skipped, const struct err *err)
+static void on_remade(void *arg, struct document *doc, const char *skipped, bool partial,
+                      const struct err *err)
 {
     struct restore *r = arg;
     (void)skipped;
+    (void)partial;
     if (!doc) {
         restore_end(r, NULL, err);
         return;

@@ -34,7 +34,7 @@ struct make {
     struct document *config;
     struct child *children;
     size_t child_count, waiting;
-    bool failed;
+    bool failed, partial;
     struct err err;
     variant_made_fn *fn;
     void *arg;
@@ -57,7 +57,7 @@ static void finish(struct make *m, struct document *doc, const char *skipped, co
         metric_count("rac_injection_skipped_total",
                      metric_labels(labels, sizeof labels, "reason", skipped, NULL), 1);
     }
-    m->fn(m->arg, doc, skipped, err);
+    m->fn(m->arg, doc, skipped, m->partial, err);
     for (size_t i = 0; i < m->child_count; ++i)
         document_unref(m->children[i].made);
     free(m->children);
@@ -94,7 +94,8 @@ static void record_child(struct make *m, const struct document *doc)
                               .target = doc->digest,
                               .media_type = doc->media_type};
     links_add(m->c->links, m->loop, m->repo, doc, NULL, NULL);
-    state->ops->variant_put(state, m->loop, &v, NULL, NULL);
+    if (!m->partial)
+        state->ops->variant_put(state, m->loop, &v, NULL, NULL);
 }
 
 /* The rewritten bytes into the cache; hands on the manifest's document. */
@@ -197,13 +198,16 @@ static void index_part_done(struct make *m)
     keep(m, &r);
 }
 
-static void on_child(void *arg, struct document *doc, const char *skipped, const struct err *err)
+static void on_child(void *arg, struct document *doc, const char *skipped, bool partial,
+                     const struct err *err)
 {
     struct child *child = arg;
     struct make *m = child->make;
+    m->partial = m->partial || partial;
     if (err && err->code == ERR_MANIFEST_UNKNOWN) {
         /* Mirrors often hold only some of an index's platforms. Who asks for a missing one gets the
-         * upstream's 404. */
+         * upstream's 404. It may be there later: nothing that is made without it is for ever. */
+        m->partial = true;
         metric_count("rac_injection_skipped_total", "reason=\"missing_child\"", 1);
         log_info("index names a manifest that its registry does not have: left as it is",
                  F_S("image", m->repo->canonical), F_S("index", m->source.s),

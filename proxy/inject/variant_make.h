@@ -24,8 +24,11 @@ struct variant_context {
     struct injected_layers *layers;
 };
 
-/* doc: a reference, the rewritten manifest, or the source where `skipped` says why it stays as it is. */
-typedef void variant_made_fn(void *arg, struct document *doc, const char *skipped, const struct err *err);
+/* doc: a reference, the rewritten manifest, or the source where `skipped` says why it stays as it is.
+ * partial: an index, or one below it, names what its registry does not have; once it does, another manifest
+ * is made. */
+typedef void variant_made_fn(void *arg, struct document *doc, const char *skipped, bool partial,
+                             const struct err *err);
 void variant_make(const struct variant_context *c, struct loop *loop, struct repo *repo,
                   const struct digest *source, struct injection *injection, struct variant_path *parent,
                   variant_made_fn *fn, void *arg);

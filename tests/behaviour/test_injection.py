@@ -220,6 +220,18 @@ def test_a_child_that_is_missing(ix, up):
         assert reply.code
 
 
+def test_a_child_that_comes_later_is_rewritten_then(ix, up, layer):
+    """An index that was made without it is for the moment, not for ever."""
+    image, child = up.tag(NAME, "1", images.two_platforms()), images.arm64()
+    del up.manifests[NAME][child.digest]
+    first = ix.manifest(NAME, "1").json["manifests"]
+    assert first[0] != image.json["manifests"][0] and first[1] == image.json["manifests"][1]
+    up.add(NAME, child)
+    ix.restart()
+    second = ix.manifest(NAME, "1").json["manifests"]
+    assert second[0] == first[0] and layers_of(ix.manifest(NAME, second[1]["digest"]))[-1] == layer.gzip_digest
+
+
 def test_a_config_that_is_not_what_its_digest_says(ix, up):
     image = up.tag(NAME, "1", images.tiny())
     up.blobs[NAME][image.json["config"]["digest"]] = b'{"rootfs":{"type":"layers","diff_ids":[]}}'
