@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "layers/reference.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/handlers.h"
 #include "proxy/registry/pages.h"
@@ -25,7 +26,8 @@ static void tag_list_free(struct tag_list *l)
     free(l);
 }
 
-/* {"name": …, "tags": [strings]}; null tags are none. */
+/* {"name": …, "tags": [tags]}; null tags are none. What is no tag may not be handed on as one: clients put
+ * it into paths. */
 static bool is_list(const json_t *json)
 {
     const json_t *tags = json_object_get(json, "tags"), *tag;
@@ -33,7 +35,8 @@ static bool is_list(const json_t *json)
     if (!json_is_object(json) || (tags && !json_is_null(tags) && !json_is_array(tags)))
         return false;
     json_array_foreach (tags, i, tag)
-        if (!json_is_string(tag))
+        if (!json_is_string(tag) ||
+            reference_check_tag((struct slice){json_string_value(tag), json_string_length(tag)}, NULL) < 0)
             return false;
     return true;
 }

@@ -51,7 +51,9 @@ def test_a_link_never_leads_away(px, up, tags, link):
     assert reply["Link"] is None or reply["Link"].startswith(f"</v2/{NAME}/tags/list?"), reply["Link"]
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{", '{"tags":5}', '{"name":"x","tags":[5]}', "<html>"])
+@pytest.mark.parametrize("body", ["", "[]", "{", '{"tags":5}', '{"name":"x","tags":[5]}', "<html>",
+                                  '{"tags":["../x"]}', '{"tags":["ok",""]}', '{"tags":["a\\u0000b"]}', '{"tags":["%s"]}' % ("t" * 129),
+                                  '{"tags":["a b"]}', '{"tags":["a/b"]}'])
 def test_lists_that_are_none(px, up, body):
     up.rule("GET */tags/list", upstream.text(body))
     reply = px.get(f"/v2/{NAME}/tags/list")
