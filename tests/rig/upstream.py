@@ -39,6 +39,7 @@ class Answer:
     extra: bytes = b""        # sent behind the body
     delay: float = 0          # seconds before the head
     hold: threading.Event = None  # waits for it in the middle of the body
+    raw: bytes = None         # sent as it is in place of head and body; then the connection is closed
 
 
 @dataclasses.dataclass
@@ -83,6 +84,7 @@ class Upstream:
         self.connections = 0                       # accepted, whether a request came over them or not
         self.sent = collections.Counter()          # body bytes by target
         self._rules = []
+        self._attempts = collections.Counter()
         self._lock = threading.Lock()
         self._sockets = set()
         self._closed = threading.Event()
@@ -124,6 +126,7 @@ class Upstream:
             self._rules.clear()
             self.log.clear()
             self.sent.clear()
+            self._attempts.clear()
 
     def stop(self):
         """Nothing listens here any more: connections are refused."""
@@ -202,7 +205,8 @@ class Upstream:
         if seen["Content-Length"]:
             stream.read(int(seen["Content-Length"]))
         with self._lock:
-            seen.attempt = sum(s.method == seen.method and s.target == seen.target for s in self.log)
+            seen.attempt = self._attempts[seen.method, seen.target]
+            self._attempts[seen.method, seen.target] += 1
             self.log.append(seen)
         return seen
 
@@ -235,6 +239,9 @@ class Upstream:
             return self._reset(connection)
         if answer.stall == -1:
             self._sleep(600)
+            return False
+        if answer.raw is not None:
+            connection.sendall(answer.raw)
             return False
         body = answer.body
         headers = dict(answer.headers)
