@@ -10,8 +10,8 @@ from content import MANIFEST_TYPE
 
 SUMMARY = """done = function(summary, latency)
   local e = summary.errors
-  io.write(string.format('{"requests":%d,"seconds":%.6f,"errors":%d,"p50_us":%d,"p99_us":%d,"p999_us":%d}\\n',
-    summary.requests, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+  io.write(string.format('{"requests":%d,"bytes":%d,"seconds":%.6f,"errors":%d,"p50_us":%d,"p99_us":%d,"p999_us":%d}\\n',
+    summary.requests, summary.bytes, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
     latency:percentile(50), latency:percentile(99), latency:percentile(99.9)))
 end
 """
@@ -31,23 +31,28 @@ def _with_cpu(server, run):
     return result
 
 
-def requests_get(server, path, connections, seconds):
-    """wrk, one thread."""
+def requests_get(server, path, connections, seconds, close=False):
+    """wrk, one thread; its bytes are those of whole answers, with their heads. close: a connection for each request."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SUMMARY)
         script.flush()
         command = ["wrk", "-t1", "--timeout", "10s", f"-c{connections}", f"-d{seconds}s", "-s", script.name,
-                   "-H", f"Accept: {MANIFEST_TYPE}", server.url(path)]
+                   "-H", f"Accept: {MANIFEST_TYPE}", *(["-H", "Connection: close"] if close else []), server.url(path)]
         result = _with_cpu(server, lambda: _json_of(command))
     if result["errors"]:
         raise RuntimeError(f"{server.name}: {result['errors']} errors of {result['requests']} under load")
     return _rates(result)
 
 
-def requests_load(binary, server, path, connections, seconds, method="GET"):
-    """bench_load: HEAD, and bodies that are not to be copied."""
+def requests_load(binary, server, path, connections, seconds, *options):
+    """bench_load: what wrk does not know (HEAD, ranges, many paths), and bodies that are not to be copied."""
     return _rates(_with_cpu(server, lambda: _json_of(
-        [binary, "-m", method, "-c", str(connections), "-d", str(seconds), server.address, path])))
+        [binary, *options, "-c", str(connections), "-d", str(seconds), server.address, path])))
+
+
+def once(binary, server, path, clients):
+    """bench_load: every client asks for all paths, and is done."""
+    return _rates(_with_cpu(server, lambda: _json_of([binary, "-o", "-c", str(clients), server.address, path])))
 
 
 def _rates(result):
@@ -61,7 +66,7 @@ def _rates(result):
 
 def download(server, path, size, times=1):
     """curl, one connection, `times` in a row. The first byte's time is that of the first of them."""
-    command = ["curl", "-sS", "--fail", "-w", "%{time_starttransfer} %{time_total} %{size_download}\\n"]
+    command = ["curl", "-sSk", "--fail", "-w", "%{time_starttransfer} %{time_total} %{size_download}\\n"]
     for _ in range(times):
         command += ["-o", os.devnull, server.url(path)]
 
@@ -94,10 +99,28 @@ class Samples:
     def ratio(self, who, other, figure):
         """Median, least and most of the rounds' ratios; None where there is nothing to divide by."""
         pairs = [(r[who][figure], r[other][figure]) for r in self.rounds]
-        if not all(b > 0 for _, b in pairs):
+        pairs = [(a, b) for a, b in pairs if b > 0]
+        if len(pairs) * 2 <= len(self.rounds):
             return None
         ratios = [a / b for a, b in pairs]
         return statistics.median(ratios), min(ratios), max(ratios)
+
+
+class Held:
+    """bench_hold: connections that stay, until close()."""
+
+    def __init__(self, binary, server, path, connections, bytes_per_s=0):
+        rate = ["-r", str(bytes_per_s)] if bytes_per_s else []
+        self.process = subprocess.Popen([binary, "-c", str(connections), *rate, server.address, path],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline() != "ready\n":
+            self.process.wait()
+            raise RuntimeError(f"{server.name}: it does not hold {connections} connections")
+
+    def close(self):
+        """What was read, and how many connections the server ended."""
+        out, _ = self.process.communicate("\n", 60)
+        return json.loads(out)
 
 
 def rounds(count, contestants, say):

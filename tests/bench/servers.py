@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -16,8 +17,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Server:
     """A process and its children, once it listens."""
 
-    def __init__(self, name, command, log, address=None, listening=None):
-        self.name, self.log = name, log
+    def __init__(self, name, command, log, address=None, listening=None, tls=False):
+        self.name, self.log, self.tls = name, log, tls
+        begin = time.monotonic()
         with open(log, "wb") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         self.address = address
@@ -27,7 +29,8 @@ class Server:
                 self.stop()
                 with open(log, encoding="utf-8", errors="replace") as f:
                     raise RuntimeError(f"{name} did not start:\n{f.read()[-2000:]}")
-            time.sleep(0.02)
+            time.sleep(0.002)
+        self.start_seconds = time.monotonic() - begin
 
     def _ready(self, listening):
         if listening:
@@ -41,7 +44,7 @@ class Server:
             return s.connect_ex((host, int(port))) == 0
 
     def url(self, path):
-        return f"http://{self.address}{path}"
+        return f"{'https' if self.tls else 'http'}://{self.address}{path}"
 
     def pids(self):
         found, new = [], [self.process.pid]
@@ -83,6 +86,10 @@ class Servers:
 
     def __init__(self, binaries, folder):
         self.binaries, self.folder, self.all, self.count = binaries, folder, [], 0
+        self.certificate, self.key = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                        "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-keyout", self.key, "-out", self.certificate], check=True, capture_output=True)
 
     def _begin(self, name):
         self.count += 1
@@ -112,13 +119,15 @@ class Servers:
                                 [self.binary("bench_upstream"), content, str(latency_ms), str(bytes_per_s)],
                                 os.path.join(here, "log"), listening=r"listening on (\S+)"))
 
-    def rac(self, upstream, inject=None, log=True, name="rac-proxy"):
+    def rac(self, upstream, inject=None, log=True, name="rac-proxy", tls=False, data=None, options=()):
+        """data: a folder that is there already. Every test of many connections needs more than the default."""
         here = self._begin(name)
-        command = [self.binary("rac-proxy"), "--listen", "127.0.0.1:0", "--data", os.path.join(here, "data"),
-                   "--upstream", f"bench={upstream.url('')}"]
+        command = [self.binary("rac-proxy"), "--listen", "127.0.0.1:0", "--data", data or os.path.join(here, "data"),
+                   "--upstream", f"bench={upstream.url('')}", "--http-max-connections", "20000", *options]
         command += ["--inject", inject] if inject else ["--no-inject"]
         command += [] if log else ["--log-access=false"]
-        return self._add(Server(name, command, os.path.join(here, "log"), listening=r"msg=ready listen=(\S+)"))
+        command += ["--tls-certificate", self.certificate, "--tls-key", self.key] if tls else []
+        return self._add(Server(name, command, os.path.join(here, "log"), listening=r"msg=ready listen=(\S+)", tls=tls))
 
     def bare(self):
         """Our HTTP server with nothing behind it: a small document from memory on every path."""
@@ -126,7 +135,7 @@ class Servers:
         return self._add(Server("bare HTTP server", [self.binary("http_hello"), "127.0.0.1:0", "0"],
                                 os.path.join(here, "log"), listening=r"listening on (\S+)"))
 
-    def registry(self, upstream):
+    def registry(self, upstream, tls=False):
         """Debian's configuration, but for the address, the folder, the upstream and no password."""
         here = self._begin("docker-registry")
         config = {"version": "0.1", "log": {"fields": {"service": "registry"}},
@@ -136,47 +145,55 @@ class Servers:
                   "http": {"addr": "127.0.0.1:0", "headers": {"X-Content-Type-Options": ["nosniff"]}},
                   "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
                   "proxy": {"remoteurl": upstream.url("")}}
+        if tls:
+            config["http"]["tls"] = {"certificate": self.certificate, "key": self.key}
         path = os.path.join(here, "config.yml")
         with open(path, "w", encoding="ascii") as f:
             json.dump(config, f)  # JSON is YAML
         return self._add(Server("docker-registry", ["docker-registry", "serve", path], os.path.join(here, "log"),
-                                listening=r"listening on (127\.0\.0\.1:\d+)"))
+                                listening=r"listening on (127\.0\.0\.1:\d+)", tls=tls))
 
-    def nginx(self, root=None, upstream=None, log=True, name="nginx"):
-        """Debian's configuration, without gzip: `root` as files by sendfile, or `upstream` by proxy_cache."""
+    def nginx(self, root=None, upstream=None, log=True, name="nginx", tls=False, cache=True):
+        """Debian's configuration, without gzip: `root` as files by sendfile, or `upstream` by proxy_cache, or passed on."""
         here = self._begin(name)
         os.chmod(here, 0o755)
         if root:
             what = f"root {root}; default_type application/vnd.oci.image.manifest.v1+json;"
         else:
-            what = (f"proxy_pass {upstream.url('')}; proxy_http_version 1.1; proxy_set_header Connection '';"
-                    "proxy_cache bench; proxy_cache_lock on; proxy_cache_valid 200 1d;")
+            what = "proxy_pass http://upstream; proxy_http_version 1.1; proxy_set_header Connection '';"
+            what += "proxy_cache bench; proxy_cache_lock on; proxy_cache_valid 200 1d;" if cache else ""
         with socket.socket() as s:  # nginx does not say which port it got
             s.bind(("127.0.0.1", 0))
             address = "127.0.0.1:%d" % s.getsockname()[1]
         conf = os.path.join(here, "nginx.conf")
+        secure = f" ssl; ssl_certificate {self.certificate}; ssl_certificate_key {self.key}" if tls else ""
         user = "user root;" if os.geteuid() == 0 else ""
         with open(conf, "w", encoding="ascii") as f:
             f.write(f"""
 {user} worker_processes auto; daemon off; pid {here}/pid; error_log {here}/error.log;
-events {{ worker_connections 4096; }}
+worker_rlimit_nofile 50000;
+events {{ worker_connections 20000; }}
 http {{
     sendfile on; tcp_nopush on; types_hash_max_size 2048; types {{}}
     access_log {f"{here}/access.log" if log else "off"};
     proxy_cache_path {here}/cache keys_zone=bench:8m max_size=20g;
     client_body_temp_path {here}/body; proxy_temp_path {here}/proxy; fastcgi_temp_path {here}/f;
     uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;
-    server {{ listen {address}; location / {{ {what} }} }}
+    {f"upstream upstream {{ server {upstream.address}; keepalive 32; }}" if upstream else ""}
+    server {{ listen {address}{secure}; location / {{ {what} }} }}
 }}
 """)
         return self._add(Server(name, ["nginx", "-e", f"{here}/error.log", "-p", here, "-c", conf],
-                                os.path.join(here, "log"), address=address))
+                                os.path.join(here, "log"), address=address, tls=tls))
+
+
+UNCHECKED = ssl._create_unverified_context()  # the certificate is ours, and not what is measured
 
 
 def fetch(url, method="GET"):
-    request = urllib.request.Request(url, method=method,
-                                     headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    request = urllib.request.Request(url, method=method, headers={
+        "Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"})
+    with urllib.request.urlopen(request, timeout=120, context=UNCHECKED) as answer:
         return answer.read(), answer.headers
 
 
@@ -196,8 +213,8 @@ def versions(binaries):
 
 
 def need(binaries):
-    ours = ("rac-proxy", "rac-layer", "bench_upstream", "bench_load", "http_hello")
+    ours = ("rac-proxy", "rac-layer", "bench_upstream", "bench_load", "bench_hold", "http_hello")
     missing = [os.path.join(binaries, n) for n in ours if not os.access(os.path.join(binaries, n), os.X_OK)]
-    missing += [n for n in ("nginx", "docker-registry", "wrk", "curl")
+    missing += [n for n in ("nginx", "docker-registry", "wrk", "curl", "openssl")
                 if not shutil.which(n, path=os.environ["PATH"] + ":/usr/sbin")]
     return missing

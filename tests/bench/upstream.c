@@ -5,7 +5,7 @@
  *
  *     bench_upstream FOLDER [LATENCY_MS [BYTES_PER_S]]
  *
- *     FOLDER/manifests/<tag or digest>     answered for every repository, as an OCI manifest
+ *     FOLDER/manifests/<tag or digest>     answered for every repository, as an OCI manifest or index
  *     FOLDER/blobs/<digest>
  *     GET /count                           requests and body bytes of all that is below /v2/ so far, in JSON
  *
@@ -117,7 +117,10 @@ static void answer(void *arg)
             return;
         }
         struct digest digest = digest_of(document, a->size);
-        response_header_ref(r, "Content-Type", SLICE_LIT("application/vnd.oci.image.manifest.v1+json"));
+        response_header_ref(r, "Content-Type",
+                            memmem(document, a->size, "\"manifests\"", 11)
+                                ? SLICE_LIT("application/vnd.oci.image.index.v1+json")
+                                : SLICE_LIT("application/vnd.oci.image.manifest.v1+json"));
         response_header(r, "Docker-Content-Digest", slice_of(digest.s));
         response_send_ref(r, 200, document, a->size);
         return;
