@@ -5,7 +5,11 @@
 
 const char *curl_error_system_ca(void)
 {
-    const char *file = curl_version_info(CURLVERSION_NOW)->cainfo;
+    static const char
+        *_Atomic known; /* asked for with each request, and curl prints its whole version then */
+    const char *file = known;
+    if (!file)
+        known = file = curl_version_info(CURLVERSION_NOW)->cainfo;
     return file ? file : "/etc/ssl/certs/ca-certificates.crt";
 }
 
