@@ -263,6 +263,14 @@ void conn_reset(struct conn *c)
     (void)connect(h2o_socket_get_fd(c->sock), &none, sizeof none);
 }
 
+/* h2o begins each connection with records of 1,400 bytes, so that a page shows early, and goes over to full
+ * ones when it has written 200 KiB. That count is all it looks at. */
+void conn_expect_bulk(struct conn *c)
+{
+    if (c->sock->bytes_written < HTTP_SMALL_RECORDS)
+        c->sock->bytes_written = HTTP_SMALL_RECORDS;
+}
+
 /* A leaky bucket: HTTP_RESETS_BURST at once, HTTP_RESETS_PER_S in the long run (CVE-2023-44487,
  * CVE-2025-8671). */
 void conn_count_reset(struct conn *c)

@@ -42,6 +42,8 @@ enum {
     HTTP_READ_AHEAD = 2 << 20,      /* of a file, asked of the kernel before it is needed */
     HTTP_PIECE_PLAIN = 4 << 20,     /* one write, as h2o gets it: over plaintext nothing is copied; … */
     HTTP_PIECE_TLS = 64 << 10,      /* over TLS it is encrypted into memory whole; … */
+    HTTP_BULK_BYTES = 64 << 10,     /* a longer answer leaves in full TLS records from its beginning */
+    HTTP_SMALL_RECORDS = 200 << 10, /* bytes of a TLS connection that h2o sends in small records */
     HTTP_PIECE_HTTP2 = 64 << 10,    /* over HTTP/2 a piece is the unit of a reader's progress */
     HTTP_WHOLE_MAX = 64 << 10,      /* a larger body in memory is sent as a stream */
     HTTP_SWEEP_MS = 1000,           /* watch.c */
@@ -303,6 +305,7 @@ void conn_enter(struct conn *c, enum conn_state state);
 void conn_close(struct conn *c);       /* over TLS with a farewell; the conn may be gone when it returns */
 void conn_shut(struct conn *c);        /* the connection ends as soon as h2o sees it */
 void conn_reset(struct conn *c);       /* as conn_shut, and the client sees a reset, now */
+void conn_expect_bulk(struct conn *c); /* over TLS: a long answer is coming, records are full from here on */
 void conn_count_reset(struct conn *c); /* HTTP/2: a stream was given up before its answer */
 static inline struct conn *conn_of_socket(h2o_socket_t *sock)
 {

@@ -178,6 +178,8 @@ void response_begin(struct request *r, int status, uint64_t content_length, stru
     assert(stream.pull);
     start(r, status, content_length);
     r->stream = stream;
+    if (!r->is_plain && !r->is_http2 && content_length >= HTTP_BULK_BYTES)
+        conn_expect_bulk(r->conn);
     if (r->method == HTTP_HEAD)
         send_last(r, NULL, 0);
     else

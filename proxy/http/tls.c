@@ -117,6 +117,9 @@ SSL_CTX *tls_load(const struct http_server *s, struct err *err)
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     /* Tickets need no memory here; a cache of sessions would. */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    /* Two are the default, for browsers that open several connections; each costs a derived key and its
+     * sealing. */
+    SSL_CTX_set_num_tickets(ctx, 1);
     if (load_files(ctx, s->certificate, s->key, err) < 0 ||
         (s->client_ca && ask_clients(ctx, s->client_ca, s->config.tls_client_required, err) < 0)) {
         SSL_CTX_free(ctx);

@@ -249,6 +249,18 @@ def test_tls_and_a_new_certificate(make, authority, up):
     assert served() != first
 
 
+def test_a_blob_comes_in_full_tls_records_from_its_beginning(make, authority, up):
+    certificate, key = authority.issue("records")
+    p = make({"up.test": up.url}, ["--tls-certificate", certificate, "--tls-key", key])
+    image = up.tag(NAME, "1", images.random_image("records", [150_000]))
+    client = authority.client()
+    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/manifests/1", tls=client).status == 200
+    assert wire.fetch(p.address, "GET", f"/v2/{NAME}/blobs/{image.layers[0]}", tls=client).digest == image.layers[0]
+    answer, sizes = wire.tls_records(p.address, client, f"/v2/{NAME}/blobs/{image.layers[0]}")
+    assert wire.sha256(answer.partition(b"\r\n\r\n")[2]) == image.layers[0]
+    assert max(sizes) > 16000 and len(sizes) < 30  # in records of 1,400 bytes it would be over a hundred
+
+
 def test_a_hundred_idle_connections_and_a_limit(make, up):
     p = make({"up.test": up.url}, ["--http-max-connections", "20"])
     held = [wire.Raw(p.address)]

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import socket
+import ssl
 
 MANIFEST_TYPES = ", ".join([
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -174,3 +175,38 @@ def exchange(address, request, timeout=15):
         raw.send(request)
         raw.read_all()
         return raw.status, raw.data, raw.ended
+
+
+def tls_records(address, context, path):
+    """Asks over TLS; returns the answer and the sizes of the records of data that it came in (RFC 8446 section 5.2)."""
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls, raw, answer = context.wrap_bio(coming, going, server_hostname="localhost"), b"", b""
+    with socket.create_connection(split(address), 15) as s:
+        def until_done(step):
+            nonlocal raw
+            while True:
+                try:
+                    result = step()
+                except ssl.SSLWantReadError:
+                    result = None
+                s.sendall(going.read())
+                if result is not None:
+                    return result
+                piece = s.recv(65536)
+                raw += piece
+                coming.write(piece) if piece else coming.write_eof()
+        until_done(lambda: tls.do_handshake() or True)
+        raw = b""
+        until_done(lambda: tls.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()))
+        try:
+            while piece := until_done(lambda: tls.read(65536)):
+                answer += piece
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            pass
+    sizes = []
+    while len(raw) >= 5:
+        length = int.from_bytes(raw[3:5], "big")
+        if raw[0] == 23:
+            sizes.append(length)
+        raw = raw[5 + length:]
+    return answer, sizes
