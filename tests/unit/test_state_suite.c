@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What every store behind proxy/state/state.h promises: each test runs against each kind. */
 #include "common/log.h"
+#include "tests/unit/state_redis.h"
 #include "tests/unit/state_sqlite.h"
 
 /* ---- what is put is what is got ---- */
@@ -523,6 +524,11 @@ static int setup_sqlite(void **state)
     return fixture_new(&sqlite_backend, state);
 }
 
+static int setup_redis(void **state)
+{
+    return fixture_new(&redis_backend, state);
+}
+
 #define SUITE(X)                                                                                             \
     X(test_empty)                                                                                            \
     X(test_tags)                                                                                             \
@@ -544,10 +550,11 @@ static int setup_sqlite(void **state)
     X(test_scope_key_stays)
 
 #define ON_SQLITE(name) {"sqlite: " #name, name, setup_sqlite, fixture_free, NULL},
+#define ON_REDIS(name)  {"redis: " #name, name, setup_redis, fixture_free, NULL},
 
 int main(void)
 {
     log_start(2, LOG_LEVEL_OFF, LOG_FORMAT_LOGFMT);
-    const struct CMUnitTest tests[] = {SUITE(ON_SQLITE)};
+    const struct CMUnitTest tests[] = {SUITE(ON_SQLITE) SUITE(ON_REDIS)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
