@@ -7,6 +7,10 @@
 
 #include "common/mem.h"
 
+/* While its reader keeps up, no more than this part of a ring is used: the rest is memory that is never
+ * touched. */
+#define FRONT_OF(size) ((size) / 32)
+
 /* In front of each message. A message never wraps: what is left of the ring is skipped instead. */
 struct head {
     uint32_t bytes; /* with the head and what fills up to 8 */
@@ -67,11 +71,20 @@ uint64_t ring_refused(const struct ring *r)
     return atomic_load_explicit(&r->refused, memory_order_relaxed);
 }
 
+/* Nothing is in it, and there is more room in front: the next message may begin there. */
+static bool can_return(struct ring *r, uint64_t at, size_t offset, size_t bytes)
+{
+    if (offset < FRONT_OF(r->size) || bytes > offset)
+        return false;
+    r->read_seen = atomic_load_explicit(&r->read, memory_order_acquire);
+    return r->read_seen == at;
+}
+
 void *ring_reserve(struct ring *r, size_t len)
 {
     uint64_t at = atomic_load_explicit(&r->written, memory_order_relaxed);
     size_t bytes = (len + sizeof(struct head) + 7) & ~(size_t)7, offset = at & (r->size - 1);
-    size_t skip = offset + bytes > r->size ? r->size - offset : 0;
+    size_t skip = offset + bytes > r->size || can_return(r, at, offset, bytes) ? r->size - offset : 0;
     if (bytes > r->size / 2 || !has_room(r, at + skip + bytes))
         return NULL;
     if (skip) {

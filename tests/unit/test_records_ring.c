@@ -108,12 +108,32 @@ static void test_two_threads(void **state)
     ring_free(r);
 }
 
+/* Memory that was never needed stays untouched. */
+static void test_a_reader_who_keeps_up_sees_only_the_front(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 20 };
+    struct ring *r = ring_new(SIZE);
+    char *first = ring_reserve(r, 100);
+    for (unsigned i = 0; i < 100000; ++i) {
+        char *p = ring_reserve(r, 100 + i % 200);
+        assert_true(p >= first && p < first + SIZE / 32 + 512);
+        ring_commit(r);
+        if (i % 3 == 0)
+            continue; /* not always at once */
+        while (ring_peek(r))
+            ring_release(r);
+    }
+    ring_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order_and_room),
         cmocka_unit_test(test_too_large_is_refused),
         cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_a_reader_who_keeps_up_sees_only_the_front),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
