@@ -176,6 +176,7 @@ static void on_close(void *data)
     h2o_mem_clear_pool(&c->pool);
     buf_free(&c->body);
     free(c->client_name);
+    SSL_CTX_free(c->ssl_ctx);
     free(c);
     release(w->server);
 }
@@ -236,7 +237,9 @@ void conn_accept(h2o_socket_t *listener, const char *err)
         struct conn *c = conn_new(w, sock);
         if (w->accept_ctx.ssl_ctx) {
             conn_enter(c, CONN_HANDSHAKE);
-            h2o_socket_ssl_handshake(sock, w->accept_ctx.ssl_ctx, NULL, on_handshake);
+            c->ssl_ctx = w->accept_ctx.ssl_ctx;
+            SSL_CTX_up_ref(c->ssl_ctx);
+            h2o_socket_ssl_handshake(sock, c->ssl_ctx, NULL, on_handshake);
         } else {
             http1_begin(c);
         }

@@ -210,6 +210,7 @@ struct conn {
     int linger_fd;      /* linger.c: a second descriptor of the socket, or -1 */
     char peer[56];      /* "" until somebody asks */
     char *client_name;  /* tls.c: of a verified certificate, or NULL */
+    SSL_CTX *ssl_ctx;   /* a reference: h2o makes its SSL of it when the first bytes come, and holds none */
 };
 
 /*

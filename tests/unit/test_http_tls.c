@@ -69,10 +69,8 @@ static void pair_remove(const struct pair *p)
 static SSL_CTX *client_ctx;
 
 /* The name in the server's certificate goes to `name`, the agreed protocol to `protocol`. */
-static void tls_dial(struct client *c, const struct site *s, const char *alpn, int max_version, char *name,
-                     char *protocol)
+static void tls_hello(struct client *c, const char *alpn, int max_version, char *name, char *protocol)
 {
-    client_dial(c, s);
     c->ssl = SSL_new(client_ctx);
     if (alpn)
         assert_int_equal(SSL_set_alpn_protos(c->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn)), 0);
@@ -90,6 +88,13 @@ static void tls_dial(struct client *c, const struct site *s, const char *alpn, i
         SSL_get0_alpn_selected(c->ssl, &p, &len);
         (void)snprintf(protocol, 16, "%.*s", (int)len, p ? (const char *)p : "");
     }
+}
+
+static void tls_dial(struct client *c, const struct site *s, const char *alpn, int max_version, char *name,
+                     char *protocol)
+{
+    client_dial(c, s);
+    tls_hello(c, alpn, max_version, name, protocol);
 }
 
 /* ---- HTTP/1 ---- */
@@ -298,6 +303,39 @@ static void test_reload(void **state)
     tls_dial(&c, &s, NULL, 0, name, NULL);
     assert_string_equal(name, "second");
     client_close(&c);
+    tls_site_stop(&s, &p, &f);
+}
+
+/* Connected before a reload, and said nothing until after it: the context it came under is still there. */
+static void test_reload_before_the_handshake(void **state)
+{
+    (void)state;
+    enum { SILENT = 8 };
+    struct site s;
+    struct pair p;
+    struct source f;
+    tls_site(&s, &p, &f, false);
+    struct client silent[SILENT], c;
+    char name[32], body[16];
+    for (int i = 0; i < SILENT; ++i)
+        client_dial(&silent[i], &s);
+    eventually(site_stats(&s).connections_open == SILENT);
+    pair_write(&p, "second");
+    struct err err = {0};
+    assert_int_equal(http_server_reload_tls(s.server, &err), 0);
+    uint64_t end = clock_mono_ms() + 20000;
+    for (int in_a_row = 0; in_a_row < 20; in_a_row = strcmp(name, "second") == 0 ? in_a_row + 1 : 0) {
+        assert_true(clock_mono_ms() < end);
+        tls_dial(&c, &s, NULL, 0, name, NULL);
+        client_close(&c);
+    }
+    for (int i = 0; i < SILENT; ++i) {
+        tls_hello(&silent[i], NULL, 0, name, NULL);
+        assert_string_equal(name, "first");
+        client_get(&silent[i], "/hello");
+        assert_int_equal(client_answer(&silent[i], body, sizeof body), 200);
+        client_close(&silent[i]);
+    }
     tls_site_stop(&s, &p, &f);
 }
 
@@ -538,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_clients_that_say_nothing),
         cmocka_unit_test(test_plaintext_to_a_tls_port),
         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reload_before_the_handshake),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_http2_streams_a_file),
         cmocka_unit_test(test_http2_reader_that_stops_is_cut),
