@@ -183,6 +183,8 @@ static int take_body(struct conn *c, const char **ret_message)
 {
     const struct http_limits *limits = &c->worker->server->config.limits;
     struct slice in = input_of(c), data;
+    if (in.len == 0) /* and no address to count from */
+        return !c->is_chunked && c->body_left == 0;
     *ret_message = "the body of the request is too large";
     do {
         if (!c->is_chunked) {
