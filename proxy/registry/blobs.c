@@ -18,10 +18,11 @@
 #include "proxy/registry/reply.h"
 #include "proxy/registry/report.h"
 
-#define SEEN_MS    UINT64_C(60000) /* how long "the upstream just said so" holds */
-#define JOINS_MAX  3               /* fills of other names that failed before we ask ourselves */
-#define BUSY_MS    500
-#define BUSY_TRIES 120
+#define SEEN_MS      UINT64_C(60000) /* how long "the upstream just said so" holds */
+#define JOINS_MAX    3               /* fills of other names that failed before we ask ourselves */
+#define BUSY_MS      500
+#define BUSY_TRIES   120
+#define RESTORES_MAX 4 /* of a layer of ours */
 
 struct ask {
     unsigned refs;     /* the request's, and one for each answer that is awaited */
@@ -35,7 +36,7 @@ struct ask {
     struct fill_reader *reader; /* until the body takes it over */
     struct blob_body *body;
     struct blob_report *report;
-    unsigned joins, busy;
+    unsigned joins, busy, restored;
     struct loop_timer again;
 };
 
@@ -206,6 +207,8 @@ static void from_upstream(struct ask *a)
 
 /* ---- here, or made again ---- */
 
+static void missing(struct ask *a);
+
 static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *err)
 {
     struct ask *a = arg;
@@ -214,6 +217,8 @@ static void on_blob_after_layer(void *arg, struct blob *blob, const struct err *
         blob_unref(blob);
     } else if (blob) {
         blob_body_from_store(a->r, a->g->env->store, blob);
+    } else if (!err && ++a->restored < RESTORES_MAX) {
+        missing(a); /* evicted again already: the store is far too full */
     } else {
         if (!err)
             (void)err_set(&e, ERR_BLOB_UNKNOWN,
