@@ -47,6 +47,10 @@ static int check_client_ca(const struct options *o, struct err *err)
     if (o->tls_client_ca && !o->tls_certificate)
         return err_set(err, ERR_INVALID, "%s: client certificates need TLS: give tls.certificate and tls.key",
                        option_where(o, &o->origins[option_index(ca)], ca, NULL, where));
+    const struct option_def *clients = option_by_name("k8s.clients");
+    if (!o->tls_client_ca && o->k8s_clients)
+        return err_set(err, ERR_INVALID, "%s: given without tls.client-ca",
+                       option_where(o, &o->origins[option_index(clients)], clients, NULL, where));
     if (!o->tls_client_ca && from->source != OPTION_FROM_DEFAULT)
         return err_set(err, ERR_INVALID, "%s: given without tls.client-ca",
                        option_where(o, from, auth, NULL, where));
@@ -74,7 +78,8 @@ static int check_anonymous(struct options *o, struct err *err)
         first = o->listen[i];
         break;
     }
-    if (!o->account_count && !o->anonymous)
+    /* A webhook for pods needs nobody to be let in, where that is said. */
+    if (!o->account_count && !o->anonymous && !(given && o->k8s_proxy_name))
         return err_set(
             err, ERR_INVALID,
             "listen: other machines may reach %s, and nobody is let in: add an account (accounts: [{name: "

@@ -121,6 +121,8 @@ static const struct bad_yaml bad_yaml[] = {
     {"listen: ['127.0.0.1:1', 'lab:1']\n", "other machines may reach lab:1, and nobody"},
     {"listen: '128.0.0.1:1'\n", "or let everybody in by --open"},
     {"access.anonymous: none\n", "nobody is let in"},
+    {"listen: ':9443'\nk8s.proxy-name: a.lab\n", "nobody is let in"},
+    {"k8s.clients: kube-apiserver\n", "k8s.clients: given without tls.client-ca"},
     {"open: true\naccess: {anonymous: [pull]}\n", ":1:1: open: stands beside access.anonymous"},
     {"access: {anonymous: [push]}\n", ":1:10: access.anonymous: 'push' is not a role (pull, request, "},
     {"access.anonymous: pul\n", "did you mean 'pull'?"},
