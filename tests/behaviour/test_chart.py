@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""k8s/: the chart, and the plain manifests made from it. Rendered where there is a helm (in PATH, or named by RAC_HELM); what is
+committed is checked in any case, against the schemas of the API and by rac-proxy itself."""
+import base64
+import copy
+import json
+import os
+import shutil
+import subprocess
+
+import jsonschema
+import pytest
+import yaml
+
+from rig import proxy
+from rig.proxy import ROOT
+
+K8S = os.path.join(ROOT, "k8s")
+CHART = os.path.join(K8S, "chart", "rac")
+HELM = os.environ.get("RAC_HELM") or shutil.which("helm")
+with open(os.path.join(ROOT, "tests", "fixtures", "kubernetes", "schema-1.32.json"), encoding="utf-8") as _f:
+    SCHEMA = json.load(_f)
+# Of operators, whose schemas are theirs.
+FOREIGN = {"monitoring.coreos.com/v1 ServiceMonitor", "cert-manager.io/v1 Issuer", "cert-manager.io/v1 Certificate"}
+PLAIN = ["namespace.yaml", "rac.yaml", "cluster/namespace.yaml", "cluster/rac.yaml", "webhook/webhook.yaml"]
+WITH_HELM = {
+    "default": [],
+    "cluster": ["--set", "mode=deployment,service.type=NodePort,service.nodePort=30909"],
+    "ingress": ["--set", "mode=deployment,mirror.enabled=false,ingress.enabled=true,ingress.host=images.lab,ingress.className=nginx,"
+                         "ingress.tlsSecretName=t,deployment.existingClaim=mine,networkPolicy.enabled=false"],
+    "all": ["--set", "tls.secretName=tls,secretName=passwords,serviceMonitor.enabled=true,webhook.failurePolicy=Fail,"
+                     "webhook.pullPolicy=always,mirror.registries={docker.io,quay.io},priorityClassName=system-node-critical,"
+                     "daemonset.hostIP=,imagePullSecrets[0].name=pull,webhook.architectures={amd64,arm64},webhook.clients={kube-apiserver},"
+                     "webhook.clientCASecretName=ca,nodeSelector.a=b,service.loadBalancerSourceRanges={10.0.0.0/8}",
+            "--set-json", 'upstreams=[{"name":"lab","url":"http://registry.lab:5000","username":"u","password-file":"/etc/rac-secrets/lab"}]',
+            "--set-json", 'networkPolicy.from=[{"ipBlock":{"cidr":"10.0.0.0/8"}}]',
+            "--set-json", 'extraVolumes=[{"name":"more","configMap":{"name":"more"}}]',
+            "--set-json", 'extraVolumeMounts=[{"name":"more","mountPath":"/etc/rac-more"}]'],
+    "cert-manager": ["--set", "webhook.certificate.from=cert-manager"],
+    "issuer": ["--set", "webhook.certificate.from=cert-manager,webhook.certificate.issuer.kind=ClusterIssuer,webhook.certificate.issuer.name=ca"],
+    "small": ["--set", "webhook.enabled=false,mirror.enabled=false"],
+    "removed": ["--set", "mirror.remove=true"],
+}
+needs_helm = pytest.mark.skipif(not HELM, reason="no helm: the plain manifests are checked all the same")
+
+
+def helm(*args, check=True):
+    return subprocess.run([HELM, *args], capture_output=True, text=True, check=check, timeout=60)
+
+
+def rendered(words, check=True):
+    done = helm("template", "rac", CHART, "--namespace", "rac", "--kube-version", "1.32.0", *words, check=check)
+    return list(yaml.safe_load_all(done.stdout)) if check else done
+
+
+def plain(name):
+    with open(os.path.join(K8S, "manifests", name), encoding="utf-8") as f:
+        return list(yaml.safe_load_all(f))
+
+
+@pytest.fixture(params=[f"plain/{n}" for n in PLAIN] + [pytest.param(f"helm/{n}", marks=needs_helm) for n in WITH_HELM])
+def manifests(request):
+    where, _, name = request.param.partition("/")
+    found = [m for m in (plain(name) if where == "plain" else rendered(WITH_HELM[name])) if m]
+    assert found
+    return found
+
+
+def validate(manifest):
+    kind = f"{manifest['apiVersion']} {manifest['kind']}"
+    if kind not in FOREIGN:
+        schema = {"$ref": "#/definitions/" + SCHEMA["kinds"][kind], "definitions": SCHEMA["definitions"]}
+        jsonschema.Draft7Validator(schema).validate(manifest)
+
+
+def of(manifests, kind):
+    return [m for m in manifests if m["kind"] == kind]
+
+
+def workloads(manifests):
+    return of(manifests, "Deployment") + of(manifests, "DaemonSet")
+
+
+def pods(manifests):
+    return [m["spec"]["template"] for m in workloads(manifests)]
+
+
+def containers(pod):
+    return pod["spec"].get("initContainers", []) + pod["spec"]["containers"]
+
+
+def test_the_api_would_take_them(manifests):
+    names = [(m["kind"], m["metadata"]["name"]) for m in manifests]
+    assert len(names) == len(set(names))
+    for manifest in manifests:
+        validate(manifest)
+
+
+def test_the_schema_can_refuse():
+    good = of(plain("rac.yaml"), "DaemonSet")[0]
+    validate(good)
+    for change in ({"spec": {**good["spec"], "replicas": 2}}, {"spec": {"selector": {}}}, {"speck": {}},
+                   {"spec": {**good["spec"], "minReadySeconds": "5"}}):
+        with pytest.raises(jsonschema.ValidationError):
+            validate({**copy.deepcopy(good), **change})
+
+
+def test_no_more_rights_than_needed(manifests):
+    """No role at all, no token, no capability but the one that the folder of a node needs, nothing writable that need not be."""
+    assert not {m["kind"] for m in manifests} & {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
+    for account in of(manifests, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+    for pod in pods(manifests):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False and spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        for c in containers(pod):
+            security = c["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False and security["readOnlyRootFilesystem"] is True
+            assert "privileged" not in security
+            wanted = {"drop": ["ALL"], "add": ["CHOWN"]} if c["name"] == "folder" else {"drop": ["ALL"]}
+            assert security["capabilities"] == wanted
+            assert c["resources"]["limits"]["memory"]
+            if c["name"] in ("proxy", "webhook"):
+                assert spec["securityContext"]["runAsNonRoot"] is True and spec["securityContext"]["runAsUser"] == 65532
+                assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(c)
+        writable = {v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v}
+        assert writable <= {"/var/lib/rac-proxy", "/etc/containerd/certs.d"}
+
+
+def test_names_meet(manifests):
+    """Every selector finds a pod, every volume is there, every port that is named has a number."""
+    for w in workloads(manifests):
+        pod = w["spec"]["template"]
+        assert w["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        volumes = {v["name"] for v in pod["spec"]["volumes"]}
+        for c in containers(pod):
+            assert {m["name"] for m in c.get("volumeMounts", [])} <= volumes
+            assert len({m["mountPath"] for m in c["volumeMounts"]}) == len(c["volumeMounts"])
+        for v in pod["spec"]["volumes"]:
+            if v.get("configMap", {}).get("name", "").startswith("rac-"):
+                assert v["configMap"]["name"] in [m["metadata"]["name"] for m in of(manifests, "ConfigMap")]
+    labels = [p["metadata"]["labels"] for p in pods(manifests)]
+    ports = {p["name"] for pod in pods(manifests) for c in containers(pod) for p in c.get("ports", [])}
+    for s in of(manifests, "Service"):
+        assert any(s["spec"]["selector"].items() <= have.items() for have in labels)
+        assert {p["targetPort"] for p in s["spec"]["ports"]} <= ports
+    for m in of(manifests, "NetworkPolicy") + of(manifests, "PodDisruptionBudget"):
+        key = "podSelector" if m["kind"] == "NetworkPolicy" else "selector"
+        assert any(m["spec"][key]["matchLabels"].items() <= have.items() for have in labels), m["metadata"]["name"]
+    # None of our own pods comes back to us.
+    assert all(have["rac-proxy/rewrite"] == "disabled" for have in labels)
+
+
+def test_the_webhook_never_asks_about_what_it_stands_on(manifests):
+    for m in of(manifests, "MutatingWebhookConfiguration"):
+        assert {w["name"] for w in m["webhooks"]} == {"namespaces.rac-proxy.internal", "pods.rac-proxy.internal"}
+        for w in m["webhooks"]:
+            exempt = w["namespaceSelector"]["matchExpressions"][0]
+            assert exempt["operator"] == "NotIn" and {"kube-system", "rac"} <= set(exempt["values"])
+            service = w["clientConfig"]["service"]
+            assert service["name"] in [s["metadata"]["name"] for s in of(manifests, "Service")]
+            assert (service["path"], w["sideEffects"], w["admissionReviewVersions"]) == ("/k8s/mutate", "None", ["v1"])
+
+
+def test_rac_proxy_takes_the_configuration(manifests, scratch):
+    """What a ConfigMap says is valid, once the files that it names are those of this machine."""
+    folder = scratch.folder("chart")
+    scratch.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt",
+                "-subj", "/CN=a")
+    for name, content in (("layer.json", '{"env":["A=1"]}'), ("lab", "secret\n")):
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+            f.write(content)
+    shutil.copy(f"{folder}/tls.crt", f"{folder}/ca.crt")
+    for m in of(manifests, "ConfigMap"):
+        if "config.yaml" not in m["data"]:
+            continue
+        text = m["data"]["config.yaml"]
+        assert yaml.safe_load(text)["data"] == "/var/lib/rac-proxy"
+        if "webhook" in m["metadata"]["name"]:
+            assert "password" not in text and "username" not in text
+        for there in ("/etc/rac-tls", "/etc/rac-client-ca", "/usr/share/rac/layer", "/etc/rac-secrets"):
+            text = text.replace(there, folder)
+        path = os.path.join(folder, "config.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text.replace("/var/lib/rac-proxy", f"{folder}/data"))
+        done = proxy.run_once(scratch, "--config", path, "--check-config")
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_mirror_set_up_is_the_script(manifests):
+    with open(os.path.join(CHART, "files", "rac-mirror"), encoding="utf-8") as f:
+        script = f.read()
+    for m in of(manifests, "ConfigMap"):
+        if m["metadata"]["name"].endswith("-mirror"):
+            assert m["data"]["rac-mirror"].strip() == script.strip()
+
+
+@needs_helm
+def test_the_plain_manifests_are_the_charts(tmp_path):
+    subprocess.run([os.path.join(K8S, "generate"), HELM, str(tmp_path)], check=True, timeout=60)
+    for name in ("rac.yaml", "cluster/rac.yaml", "webhook/webhook.yaml"):
+        with open(os.path.join(K8S, "manifests", name), encoding="utf-8") as f:
+            assert f.read() == (tmp_path / name).read_text(encoding="utf-8"), f"{name}: run k8s/generate"
+
+
+@needs_helm
+def test_helm_finds_nothing_wrong():
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART).stdout
+
+
+@needs_helm
+@pytest.mark.parametrize("words, says", [
+    (["--set", "mode=both"], "mode"), (["--set", "replicas=3"], "replicas"), (["--set", "proxyName=https://a"], "proxyName"),
+    (["--set", "mode=deployment"], "mirror.address"), (["--set", "config.listen={a}"], "config"),
+    (["--set", "webhook.certificate.from=secret"], "webhook.certificate"), (["--set", "webhook.clients={a}"], "webhook.clientCASecretName"),
+    (["--set", "mirror.registries={a b}"], "registries"),
+    (["--set", "mode=deployment,mirror.enabled=false,ingress.enabled=true"], "ingress.host"),
+])
+def test_values_that_cannot_work(words, says):
+    done = rendered(words, check=False)
+    assert done.returncode and says in done.stderr, done.stderr
+
+
+@needs_helm
+def test_the_certificate_that_helm_makes(scratch):
+    made = rendered([])
+    secret, = of(made, "Secret")
+    folder = scratch.folder("certificate")
+    for name, text in secret["data"].items():
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(base64.b64decode(text))
+    scratch.run("openssl", "verify", "-CAfile", f"{folder}/ca.crt", "-purpose", "sslserver", "-verify_hostname",
+                "rac-proxy-webhook.rac.svc", f"{folder}/tls.crt")
+    bundle = {w["clientConfig"]["caBundle"] for w in of(made, "MutatingWebhookConfiguration")[0]["webhooks"]}
+    assert bundle == {secret["data"]["ca.crt"]}
+
+
+def test_what_kustomize_makes(scratch, tmp_path):
+    """The certificate's authority comes to both webhooks."""
+    if not shutil.which("kubectl"):
+        pytest.skip("no kubectl")
+    shutil.copytree(os.path.join(K8S, "manifests"), tmp_path / "m")
+    made = proxy.run_once(scratch, "--make-webhook-certificate", str(tmp_path / "m" / "webhook" / "certificate"))
+    assert made.returncode == 0, made.stderr
+
+    def kustomized(folder):
+        done = scratch.run("kubectl", "kustomize", str(tmp_path / "m" / folder))
+        return list(yaml.safe_load_all(done.stdout))
+    for folder in (".", "cluster", "webhook"):
+        for m in kustomized(folder):
+            validate(m)
+    webhook = of(kustomized("webhook"), "MutatingWebhookConfiguration")[0]
+    assert {"".join(w["clientConfig"]["caBundle"].split()) for w in webhook["webhooks"]} == {made.stdout.strip()}
