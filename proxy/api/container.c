@@ -177,10 +177,20 @@ static void take_target(struct wish *w, struct document *doc)
 static void on_variant(void *arg, void *result, const struct err *err)
 {
     struct wish *w = arg;
-    if (result)
-        take_target(w, result);
-    else
+    struct err e;
+    if (!result) {
         end(w, err);
+        return;
+    }
+    /* A pull goes on without the store; a token is a promise for days. */
+    if (!variants_durable(w->api->registry->variants, w->t->repo, &w->source, w->injection)) {
+        document_unref(result);
+        (void)err_set(&e, ERR_OVERLOADED,
+                      "%s was rewritten, but the state store did not take it: see /readyz", w->q->image.text);
+        end(w, &e);
+        return;
+    }
+    take_target(w, result);
 }
 
 static void on_plain_linked(void *arg, const struct err *err)
@@ -212,7 +222,9 @@ static void rewrite(struct wish *w)
         documents_get(g->documents, w->loop, w->t->repo, &w->source, DOCUMENT_MANIFEST, false, on_plain, w);
         return;
     }
-    struct document *doc = variants_try(g->variants, w->t->repo, &w->source, w->injection);
+    struct document *doc = variants_durable(g->variants, w->t->repo, &w->source, w->injection)
+                               ? variants_try(g->variants, w->t->repo, &w->source, w->injection)
+                               : NULL;
     if (doc)
         take_target(w, doc);
     else

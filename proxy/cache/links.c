@@ -12,14 +12,18 @@
 #include "layers/manifest.h"
 
 #define SHARDS 16
+#define RETRY_MS                                                                                             \
+    5000 /* the store is asked again, if it failed to keep something, once that is asked for again */
 
 struct link {
     UT_hash_handle hh;
     struct link *prev, *next; /* least recently used first */
     uint64_t size;
     uint64_t until_ms; /* monotonic; UINT64_MAX = for good */
-    bool manifest;     /* its own descriptors were linked too */
-    char key[];        /* "<digest> <repo key>" */
+    uint64_t
+        retry_ms;  /* monotonic: not in the store, as far as it said; from then on ask it again. 0 = it is */
+    bool manifest; /* its own descriptors were linked too */
+    char key[];    /* "<digest> <repo key>" */
 };
 
 struct links {
@@ -153,11 +157,36 @@ bool links_try_manifest(struct links *l, const struct repo *repo, const struct d
     make_key(&k, repo, digest);
     pthread_mutex_lock(&l->shard[k.shard].lock);
     struct link *e = find(l, &k);
-    bool yes = e && e->manifest;
+    bool yes = e && e->manifest && (!e->retry_ms || clock_mono_ms() < e->retry_ms);
     if (yes)
         touch(l, k.shard, e);
     pthread_mutex_unlock(&l->shard[k.shard].lock);
     return yes;
+}
+
+/* In memory, and in the store, too. */
+static bool is_saved(struct links *l, const struct repo *repo, const struct digest *digest)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    bool yes = e && e->manifest && !e->retry_ms;
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
+    return yes;
+}
+
+/* 0: the store has it. */
+static void set_retry(struct links *l, const struct repo *repo, const struct digest *digest,
+                      uint64_t retry_ms)
+{
+    struct key k;
+    make_key(&k, repo, digest);
+    pthread_mutex_lock(&l->shard[k.shard].lock);
+    struct link *e = find(l, &k);
+    if (e)
+        e->retry_ms = retry_ms;
+    pthread_mutex_unlock(&l->shard[k.shard].lock);
 }
 
 struct get {
@@ -241,27 +270,46 @@ void links_get(struct links *l, struct loop *loop, struct repo *repo, const stru
         l->env->state->ops->blob_get(l->env->state, loop, &r, digest, on_blob, g);
 }
 
-struct done_at_once {
+struct add {
+    struct links *l;
+    struct repo *repo;
+    struct digest digest;
     state_done_fn *done;
     void *arg;
 };
 
+static void end_add(struct add *a, const struct err *err)
+{
+    if (a->done)
+        a->done(a->arg, err);
+    repo_unref(a->repo);
+    free(a);
+}
+
 static void done_at_once(void *p)
 {
-    struct done_at_once *d = p;
-    d->done(d->arg, NULL);
-    free(d);
+    end_add(p, NULL);
+}
+
+/* What the store failed to keep is put again once somebody asks for it again: links_try_manifest says no. */
+static void on_put(void *arg, const struct err *err)
+{
+    struct add *a = arg;
+    if (!err)
+        set_retry(a->l, a->repo, &a->digest, 0);
+    end_add(a, err);
 }
 
 void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *doc,
                state_done_fn *done, void *arg)
 {
-    if (links_try_manifest(l, repo, &doc->digest)) {
-        if (done) {
-            struct done_at_once *d = mem_new(struct done_at_once);
-            *d = (struct done_at_once){done, arg};
-            loop_post(loop, done_at_once, d);
-        }
+    bool known = done ? is_saved(l, repo, &doc->digest) : links_try_manifest(l, repo, &doc->digest);
+    if (known && !done)
+        return;
+    struct add *a = mem_new(struct add);
+    *a = (struct add){.l = l, .repo = repo_ref(repo), .digest = doc->digest, .done = done, .arg = arg};
+    if (known) {
+        loop_post(loop, done_at_once, a);
         return;
     }
     struct manifest *m = manifest_parse(doc->bytes, doc->len, doc->media_type, NULL);
@@ -273,9 +321,10 @@ void links_add(struct links *l, struct loop *loop, struct repo *repo, const stru
         put(l, repo, &d->digest, d->size, UINT64_MAX, false);
     }
     put(l, repo, &doc->digest, doc->len, UINT64_MAX, true);
+    set_retry(l, repo, &doc->digest, clock_mono_ms() + RETRY_MS);
     struct state_repo r = repo_state(repo);
     struct state_manifest sm = {.digest = doc->digest, .media_type = doc->media_type, .size = doc->len};
-    l->env->state->ops->link_put(l->env->state, loop, &r, &sm, refs, n, done, arg);
+    l->env->state->ops->link_put(l->env->state, loop, &r, &sm, refs, n, on_put, a);
     manifest_free(m);
 }
 

@@ -18,7 +18,7 @@ void links_free(struct links *l);
 bool links_try(struct links *l, const struct repo *repo, const struct digest *digest, uint64_t *ret_size);
 
 /* In memory, and added as a manifest: all that it lists is linked, too. What is known only because an index
- * lists it is not: links_add is still due. */
+ * lists it is not, nor what the store failed to keep some seconds ago: links_add is still due. */
 bool links_try_manifest(struct links *l, const struct repo *repo, const struct digest *digest);
 
 /* Memory, then state. known: the repository refers to it. */
@@ -26,9 +26,8 @@ typedef void links_fn(void *arg, bool known, uint64_t size);
 void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,
                enum document_kind kind, links_fn *fn, void *arg);
 
-/* The repository refers to this manifest and to all it lists. Returns at once if that is known; `done` (may
- * be NULL) comes when it is durable, or with an error if it cannot be (the link then holds until the process
- * ends). */
+/* The repository refers to this manifest and to all it lists. `done` (may be NULL) comes when it is durable,
+ * or with an error if it cannot be: the link then holds in memory, and whoever adds it next tries again. */
 void links_add(struct links *l, struct loop *loop, struct repo *repo, const struct document *manifest,
                state_done_fn *done, void *arg);
 /* The upstream just let these credentials see that blob; kept in memory, for ttl_ms. */

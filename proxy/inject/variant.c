@@ -17,11 +17,14 @@
 #define SHARD_MAX 2048 /* digests of variants, per shard; their bytes are with the documents */
 /* How long an index is announced that was made without a manifest which its registry did not have. */
 #define PARTIAL_MS 10000
+/* What the store failed to keep is put again, once that has passed and somebody asks. */
+#define RETRY_MS 5000
 
 struct entry {
     UT_hash_handle hh;
     struct entry *prev, *next; /* least recently used first */
     struct digest target;
+    bool durable;      /* the store has what it takes to make it again */
     uint64_t until_ms; /* clock_mono_ms; UINT64_MAX: for ever */
     char key[];        /* "<source> <injection> <repo key>" */
 };
@@ -98,7 +101,7 @@ static unsigned make_key(char *key, const struct repo *repo, const struct digest
 }
 
 static bool recall(struct variants *v, const struct repo *repo, const struct digest *source,
-                   const struct injection *injection, struct digest *ret_target)
+                   const struct injection *injection, bool durable, struct digest *ret_target)
 {
     char key[KEY_MAX];
     size_t len;
@@ -106,7 +109,8 @@ static bool recall(struct variants *v, const struct repo *repo, const struct dig
     struct entry *e;
     pthread_mutex_lock(&v->shard[s].lock);
     HASH_FIND(hh, v->shard[s].map, key, len, e);
-    bool known = e && (e->until_ms == UINT64_MAX || e->until_ms > clock_mono_ms());
+    bool known =
+        e && (e->durable || !durable) && (e->until_ms == UINT64_MAX || e->until_ms > clock_mono_ms());
     if (known) {
         *ret_target = e->target;
         if (e->next) {
@@ -119,7 +123,8 @@ static bool recall(struct variants *v, const struct repo *repo, const struct dig
 }
 
 static void remember(struct variants *v, const struct repo *repo, const struct digest *source,
-                     const struct injection *injection, const struct digest *target, bool partial)
+                     const struct injection *injection, const struct digest *target, bool partial,
+                     bool durable)
 {
     char key[KEY_MAX];
     size_t len;
@@ -136,7 +141,8 @@ static void remember(struct variants *v, const struct repo *repo, const struct d
             drop(v, s, v->shard[s].lru);
     }
     e->target = *target;
-    e->until_ms = partial ? clock_mono_ms() + PARTIAL_MS : UINT64_MAX;
+    e->durable = durable;
+    e->until_ms = !durable ? clock_mono_ms() + RETRY_MS : partial ? clock_mono_ms() + PARTIAL_MS : UINT64_MAX;
     pthread_mutex_unlock(&v->shard[s].lock);
 }
 
@@ -144,7 +150,14 @@ struct document *variants_try(struct variants *v, const struct repo *repo, const
                               const struct injection *injection)
 {
     struct digest target;
-    return recall(v, repo, source, injection, &target) ? documents_try(v->c.documents, &target) : NULL;
+    return recall(v, repo, source, injection, false, &target) ? documents_try(v->c.documents, &target) : NULL;
+}
+
+bool variants_durable(struct variants *v, const struct repo *repo, const struct digest *source,
+                      const struct injection *injection)
+{
+    struct digest target;
+    return recall(v, repo, source, injection, true, &target);
 }
 
 /* ---- found, or made ---- */
@@ -182,11 +195,10 @@ static void on_durable(void *arg, const struct err *err)
     }
     if (--g->waiting)
         return;
-    if (g->failed) /* answered from memory while it lasts; a state that does not write is said by /readyz and
-                      the log */
+    if (g->failed) /* pulls go on; a state that does not write is said by /readyz and the log */
         log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical),
                   F_S("digest", g->doc->digest.s), F_ERR(&g->err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial);
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial, !g->failed);
     get_end(g, NULL);
 }
 
@@ -202,7 +214,7 @@ static void on_made(void *arg, struct document *doc, const char *skipped, bool p
     g->doc = doc;
     g->partial = partial;
     if (skipped) {
-        remember(v, g->repo, &g->source, g->injection, &doc->digest, partial);
+        remember(v, g->repo, &g->source, g->injection, &doc->digest, partial, true);
         get_end(g, NULL);
         return;
     }
@@ -237,7 +249,7 @@ static void on_linked(void *arg, const struct err *err)
     struct get *g = arg;
     if (err)
         log_warn("link not durable", F_S("image", g->repo->canonical), F_ERR(err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial);
+    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial, !err);
     get_end(g, NULL);
 }
 

@@ -23,6 +23,10 @@ void variants_free(struct variants *v);
  * source. NULL: ask variants_get. */
 struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
                               const struct injection *injection);
+/* Did the store take it? If not (pulls do not wait for a store that fails), it is tried again when it is
+ * asked for some seconds later, or by variants_get. */
+bool variants_durable(struct variants *v, const struct repo *repo, const struct digest *source,
+                      const struct injection *injection);
 /* The result is a struct document reference. On a worker's loop; the answer never comes from inside. */
 void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
                   struct injection *injection, flight_fn *fn, void *arg);
