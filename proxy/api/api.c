@@ -30,6 +30,8 @@ void api_message(struct request *r, int status, const char *message)
     (void)buf_add_str(&b, "{\"message\":");
     (void)buf_add_json_str(&b, slice_of(message));
     (void)buf_add_str(&b, "}\n");
+    if (status >= 500) /* who reads the log is to know it, too */
+        request_log_field(r, "error", slice_of(request_strdup(r, slice_of(message))));
     api_json(r, status, b.p, b.len);
 }
 

@@ -71,9 +71,13 @@ static void on_failed(void *arg)
     give_up(r);
 }
 
-/* From inside a response_* function, where the request must not go away. */
-static void fail_soon(struct request *r, bool file_was_short)
+/* From inside a response_* function, where the request must not go away. `why`: a read's errno, 0 at the end
+ * of the file. */
+static void fail_soon(struct request *r, bool file_was_short, int why)
 {
+    if (file_was_short)
+        log_warn("answer cut off: its file cannot be read", F_S("id", request_id(r)),
+                 F_S("error", why ? strerrordesc_np(why) : "it is shorter than it was"));
     r->is_aborting = true;
     r->file_was_short = file_was_short;
     loop_timer_arm(r->worker->loop, &r->timer, 0, on_failed, r);
@@ -172,7 +176,7 @@ static void copy_file(struct request *r)
         n = pread(r->file_fd, r->file_buf, want, (off_t)r->file_offset);
     } while (n < 0 && errno == EINTR);
     if (n <= 0) {
-        fail_soon(r, true);
+        fail_soon(r, true, n < 0 ? errno : 0);
         return;
     }
     file_advance(r, (size_t)n);
@@ -199,7 +203,8 @@ static void send_file(struct request *r)
         } else {
             /* A socket that died says EPIPE, ECONNRESET or ETIMEDOUT; what else is wrong is wrong with the
              * file. */
-            fail_soon(r, n == 0 || errno == EIO || errno == EINVAL || errno == EBADF || errno == EISDIR);
+            int why = n < 0 ? errno : 0;
+            fail_soon(r, n == 0 || why == EIO || why == EINVAL || why == EBADF || why == EISDIR, why);
             return;
         }
     }

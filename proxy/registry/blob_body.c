@@ -63,7 +63,7 @@ static void on_short(void *arg)
 {
     struct blob_body *b = arg;
     if (b->store)
-        b->store->ops->quarantine(b->store, &b->digest, "shorter than its size");
+        b->store->ops->quarantine(b->store, &b->digest, "cannot be read, or is shorter than its size");
 }
 
 /* Some bytes of the piece, or a wait for them. */
