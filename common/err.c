@@ -31,6 +31,8 @@ int err_set_errno(struct err *err, enum err_code code, int errno_value, const ch
         return -1;
     if (code == ERR_IO && (errno_value == ENOSPC || errno_value == EDQUOT))
         code = ERR_NO_SPACE;
+    if (code == ERR_IO && (errno_value == EMFILE || errno_value == ENFILE))
+        code = ERR_OVERLOADED;
     va_list ap;
     va_start(ap, fmt);
     err_vset(err, code, fmt, ap);

@@ -53,7 +53,7 @@ struct err {
 /* Sets *err and returns -1. */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* As err_set, with ": " and the text of errno_value at the end. ENOSPC and EDQUOT turn ERR_IO into
- * ERR_NO_SPACE. */
+ * ERR_NO_SPACE, EMFILE and ENFILE into ERR_OVERLOADED: both pass. */
 int err_set_errno(struct err *err, enum err_code code, int errno_value, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Puts "<text>: " in front of the message that is there, keeps the code, returns -1. */

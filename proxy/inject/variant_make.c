@@ -152,8 +152,9 @@ static void on_layers(void *arg, const struct err *err)
     struct make *m = arg;
     if (err) {
         struct err e = *err;
-        /* Whatever is wrong with our layer is not the client's fault, nor the image's. */
-        if (e.code != ERR_TIMEOUT && e.code != ERR_NO_SPACE)
+        /* Whatever is wrong with our layer is not the client's fault, nor the image's. What we are short of
+         * ourselves is not its source's fault either. */
+        if (e.code != ERR_TIMEOUT && e.code != ERR_NO_SPACE && e.code != ERR_OVERLOADED)
             e.code = ERR_UPSTREAM;
         (void)err_wrap(&e, "%s@%s cannot be rewritten", m->repo->canonical, m->source.s);
         note_failure(m, &e);
