@@ -64,16 +64,20 @@ static void on_room(void *arg, const struct err *err)
     fill_unref(f);
 }
 
-/* The disk took `done` of the bytes at p: the rest goes through the window. */
-static void open_window(struct fill *f, uint64_t at)
+/* The disk took the bytes before `at`: the rest goes through the window. Room helps a full disk, not one that
+ * is broken. */
+static void open_window(struct fill *f, uint64_t at, const struct err *err)
 {
     const struct cache_env *env = f->table->env;
     pthread_mutex_lock(&f->lock);
     fill_window_open(&f->window, at);
-    bool ask_room = !f->room_asked;
+    bool ask_room = !f->room_asked && err->code == ERR_NO_SPACE;
     f->room_asked = true;
     f->making_room = f->paused = ask_room;
     pthread_mutex_unlock(&f->lock);
+    if (err->code != ERR_NO_SPACE)
+        log_warn("disk fails: streaming through memory, the blob will not be kept", F_S("blob", f->what),
+                 F_ERR(err));
     if (!ask_room)
         return;
     fill_ref(f);
@@ -109,9 +113,7 @@ static int take(struct fill *f, const char *p, size_t len, struct err *err)
         done = write_file(f, p, len, err);
         if (done == len)
             return 0;
-        if (err->code != ERR_NO_SPACE)
-            return -1;
-        open_window(f, f->written + done);
+        open_window(f, f->written + done, err);
     }
     return put_window(f, p + done, len - done, err);
 }
