@@ -171,8 +171,8 @@ wait_pytests() {
 pytests() {
     local begin=$SECONDS names=() ignored=(--ignore=tests/fuse/test_{layer,containers,init_engines}.py)
     if wanted behaviour; then
-        start_pytest behaviour-1 build-asan/bin --shard 1/2 tests/behaviour
-        start_pytest behaviour-2 build-asan/bin --shard 2/2 tests/behaviour
+        start_pytest behaviour-1 build-asan/bin --shard 1/2 tests/behaviour tests/faults
+        start_pytest behaviour-2 build-asan/bin --shard 2/2 tests/behaviour tests/faults
     fi
     if wanted clients; then
         start_pytest clients build/bin tests/clients
