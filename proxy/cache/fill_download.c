@@ -34,12 +34,12 @@ static void fail(struct fill *f, const struct err *err, bool keep_bytes)
     const struct cache_env *env = f->table->env;
     f->fetch = NULL;
     f->gathered = 0;
+    fill_forget(f); /* before anybody hears of it: who tries again must not find this one */
     pthread_mutex_lock(&f->lock);
     f->phase = PHASE_FAILED;
     f->err = *err;
     fill_wake(f);
     pthread_mutex_unlock(&f->lock);
-    fill_forget(f);
     if (f->partial)
         env->store->ops->partial_close(env->store, steal_ptr(&f->partial), keep_bytes);
     metric_inc(f->table->failed);
