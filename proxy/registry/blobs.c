@@ -19,7 +19,7 @@
 #include "proxy/registry/report.h"
 
 #define SEEN_MS      UINT64_C(60000) /* how long "the upstream just said so" holds */
-#define JOINS_MAX    3               /* fills of other names that failed before we ask ourselves */
+#define JOINS_MAX    3               /* fills of other names that failed before who asks is told so */
 #define BUSY_MS      500
 #define BUSY_TRIES   120
 #define RESTORES_MAX 4 /* of a layer of ours */
@@ -109,12 +109,27 @@ static void on_busy_over(void *arg)
     join_fill(arg);
 }
 
-/* The refusal was another name's (it began the fill): that says nothing about ours. */
-static bool refused_for_others(struct ask *a)
+static bool is_of_another_name(const struct ask *a)
 {
-    const struct err *err = fill_reader_error(a->reader);
-    return strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0 && a->joins < JOINS_MAX &&
-           (err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED || err->code == ERR_BLOB_UNKNOWN);
+    return strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0;
+}
+
+/* Another name began the fill: that it was refused, or that another upstream failed, says nothing about ours.
+ */
+static bool says_nothing_of_ours(const struct ask *a, const struct err *err)
+{
+    return err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED || err->code == ERR_BLOB_UNKNOWN ||
+           strcmp(fill_reader_repo(a->reader)->upstream->name, a->t->repo->upstream->name) != 0;
+}
+
+/* Who asks does not learn under which other name the blob was asked for. */
+static void failed_for_others(const struct ask *a, const struct err *err, struct err *ret)
+{
+    bool ours = !says_nothing_of_ours(a, err);
+    (void)err_set(ret, ours ? err->code : ERR_OVERLOADED,
+                  "blob %s@%s: its download from %s, which others asked for, failed: try again",
+                  a->t->repo->canonical, a->digest.s, ours ? a->t->repo->upstream->name : "elsewhere");
+    ret->retry_after_s = ours ? err->retry_after_s : 0;
 }
 
 static void on_fill_changed(void *arg)
@@ -151,12 +166,15 @@ static void on_fill_changed(void *arg)
         ask_fail(a, &err);
         break;
     case FILL_FAILED:
-        if (refused_for_others(a)) {
-            fill_leave(steal_ptr(&a->reader));
-            join_fill(a);
-            break;
-        }
         err = *fill_reader_error(a->reader);
+        if (is_of_another_name(a)) {
+            if (a->joins < JOINS_MAX && says_nothing_of_ours(a, &err)) {
+                fill_leave(steal_ptr(&a->reader));
+                join_fill(a);
+                break;
+            }
+            failed_for_others(a, fill_reader_error(a->reader), &err);
+        }
         fill_leave(steal_ptr(&a->reader));
         ask_refused(a, &err);
         break;
@@ -170,8 +188,7 @@ static void join_fill(struct ask *a)
         fill_join(a->g->fills, a->loop, a->t->repo, &a->digest, a->size, a->linked, on_fill_changed, a);
     /* Begun under another name: its upstream's yes is not ours. Answered before: what allowed it may have
      * been withdrawn since. */
-    if (!a->linked && (strcmp(fill_reader_repo(a->reader)->key, a->t->repo->key) != 0 ||
-                       !fill_reader_is_question(a->reader))) {
+    if (!a->linked && (is_of_another_name(a) || !fill_reader_is_question(a->reader))) {
         fill_leave(steal_ptr(&a->reader));
         ask_permission(a);
     }

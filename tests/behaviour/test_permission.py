@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from rig import images, proxy, upstream, wire
+from rig import images, process, proxy, upstream, wire
 
 BASIC = "Basic " + base64.b64encode(b"tenant:" + proxy.secret("tenant-password-1").encode()).decode()
 proxy.secret(BASIC[6:])
@@ -183,3 +183,29 @@ def test_an_index_under_new_credentials_is_whole(make, up, layer):
                  "inject": [{"match": "*", "injection": layer.path}]})
     p.reload()
     assert set(pull()) == {200}
+
+
+@pytest.mark.parametrize("status,expected", [(429, 429), (500, 502), (401, 200), (404, 200)])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["one-upstream", "two-upstreams"])
+def test_a_download_that_fails_for_others_tells_nothing_of_them(make, up, another, private, status, expected, elsewhere):
+    """It is shared while it lasts. Its end is not: whose name it was, and what was wrong there, is theirs."""
+    p = make({"up.test": up.url, "two.test": another.url}, ["--upstream-missing", "0s"])
+    name, server = ("two.test/lib/app", another) if elsewhere else ("lib/app", up)
+    server.tag("lib/app", "1", private)
+    digest = private.layers[0]
+    assert {p.manifest("team/private", "1").status, p.manifest(name, "1").status} == {200}
+    joined = threading.Event()
+    up.rule(f"GET /v2/team/private/blobs/{digest}", lambda x: joined.wait(20) and upstream.Answer(status))
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        theirs = pool.submit(p.blob, "team/private", digest)
+        process.wait_for(lambda: up.seen("GET /v2/team/private/blobs/*"))
+        asked = pool.submit(p.blob, name, digest)
+        process.wait_for(lambda: p.metrics().get("rac_fill_readers_joined_total") == 1)
+        joined.set()
+        ours = asked.result()
+        assert theirs.result().status in (401, 404, 429, 502)
+    assert ours.status == (200 if elsewhere else expected)
+    if ours.status == 200:
+        assert ours.digest == digest
+    else:
+        assert "lib/app" in ours.message and "up.test" in ours.message and "private" not in ours.message
