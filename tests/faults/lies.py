@@ -19,6 +19,7 @@ import collections
 import json
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -34,9 +35,10 @@ HANG_S = 150  # a download asks six times, waits for up to 15 s between (Retry-A
 ARGS = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "1s", "--upstream-stall-timeout", "1s", "--upstream-missing", "0s",
         "--upstream-fresh", "0s", "--cache-size", "4MiB", "--cache-memory", "1MiB", "--shutdown-grace", "2s", "--log-level", "info"]
 CODES = {401: {"UNAUTHORIZED"}, 403: {"DENIED"}, 404: {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "NAME_UNKNOWN"}, 413: {"SIZE_INVALID"},
-         429: {"TOOMANYREQUESTS"}, 502: {"UNAVAILABLE"}, 504: {"UNAVAILABLE"}}
+         429: {"TOOMANYREQUESTS"}, 502: {"UNAVAILABLE"}, 503: {"UNAVAILABLE"}, 504: {"UNAVAILABLE"}}
 # What an upstream must have said for a client to hear this; the redirects because of where they lead.
 SAID = {401: {401}, 403: {401, 403, 301, 302, 303, 307, 308}, 404: {404, 410, 301, 302, 303, 307, 308}, 429: {429}}
+NAMES = ["lib/a", "lib/b", "team/c", "deep/er/d"]
 DEAD = ["hole.test", "gone.test", "nowhere.test", "expired.test"]
 
 
@@ -52,7 +54,7 @@ def fill(liar, rng):
     made += [images.index([(image, "linux/amd64") for image in rng.sample(made[:24], 3)]) for _ in range(6)]
     made += [images.index([(made[24], None), (made[1], "linux/amd64")])]
     for i, image in enumerate(made):
-        for name in rng.sample(["lib/a", "lib/b", "team/c", "deep/er/d"], rng.randint(1, 2)):
+        for name in rng.sample(NAMES, rng.randint(1, 2)):
             liar.publish(name, f"t{i}", image)
 
 
@@ -88,11 +90,15 @@ class Client(threading.Thread):
             return True
         if reply.status not in CODES or reply.code not in CODES[reply.status]:
             raise Wrong(f"{what}: {reply.status} {reply.body[:300]}")
-        if reply.status in SAID and not liar.told[name] & SAID[reply.status]:
-            raise Wrong(f"{what}: {reply.status}, and {liar.name} only ever said {sorted(liar.told[name])}: {reply.body[:300]}")
+        # Who is limited under one name is limited under all: downloads are shared.
+        told = set().union(*liar.told.copy().values()) if reply.status == 429 else liar.told[name]
+        if reply.status in SAID and not told & SAID[reply.status]:
+            raise Wrong(f"{what}: {reply.status}, and {liar.name} only ever said {sorted(told)}: {reply.body[:300]}")
+        if (set(NAMES) - {name}) & set(re.findall(r"|".join(NAMES), reply.message)):
+            raise Wrong(f"{what}: tells of another name: {reply.message}")
         if reply.status != 404 and reply.status != 413 and liar.name not in reply.message:
             raise Wrong(f"{what}: does not name {liar.name}: {reply.message}")
-        if reply.status == 429 and not 1 <= int(reply["Retry-After"] or 0) <= 86400:
+        if reply.status in (429, 503) and not 1 <= int(reply["Retry-After"] or 0) <= 86400:
             raise Wrong(f"{what}: Retry-After {reply['Retry-After']}")
         return False
 
