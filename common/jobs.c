@@ -13,30 +13,59 @@ struct job {
     struct loop *loop;
     loop_fn *run, *done;
     void *arg;
+    bool behind;
+};
+
+struct queue {
+    struct job *head, **tail;
 };
 
 struct jobs {
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    struct job *head, **tail;
+    struct queue front, behind;
     unsigned waiting, running, threads;
+    unsigned running_behind, passed; /* passed: jobs of the front since the last from behind, which waited */
     bool stopping;
     pthread_t thread[];
 };
+
+static struct job *take(struct queue *q)
+{
+    struct job *job = q->head;
+    q->head = job->next;
+    if (!q->head)
+        q->tail = &q->head;
+    return job;
+}
+
+/* Under the lock. NULL: nothing that may run now. */
+static struct job *next_job(struct jobs *jobs)
+{
+    bool may_behind = jobs->behind.head && (jobs->threads == 1 || jobs->running_behind + 1 < jobs->threads ||
+                                            (jobs->stopping && !jobs->front.head));
+    if (jobs->front.head && !(may_behind && jobs->passed >= JOBS_PASSED)) {
+        jobs->passed += jobs->behind.head != NULL;
+        return take(&jobs->front);
+    }
+    if (!may_behind)
+        return NULL;
+    jobs->passed = 0;
+    ++jobs->running_behind;
+    return take(&jobs->behind);
+}
 
 static void *worker(void *arg)
 {
     struct jobs *jobs = arg;
     pthread_mutex_lock(&jobs->lock);
     for (;;) {
-        while (!jobs->head && !jobs->stopping)
+        struct job *job;
+        while (!(job = next_job(jobs)) && !(jobs->stopping && !jobs->behind.head))
             pthread_cond_wait(&jobs->wake, &jobs->lock);
-        struct job *job = jobs->head;
         if (!job)
             break;
-        jobs->head = job->next;
-        if (!jobs->head)
-            jobs->tail = &jobs->head;
+        bool behind = job->behind;
         --jobs->waiting;
         ++jobs->running;
         pthread_mutex_unlock(&jobs->lock);
@@ -48,6 +77,7 @@ static void *worker(void *arg)
         free(job);
         pthread_mutex_lock(&jobs->lock);
         --jobs->running;
+        jobs->running_behind -= behind;
     }
     pthread_mutex_unlock(&jobs->lock);
     return NULL;
@@ -58,12 +88,14 @@ struct jobs *jobs_new(unsigned threads)
     struct jobs *jobs = mem_zalloc(sizeof *jobs + threads * sizeof jobs->thread[0]);
     pthread_mutex_init(&jobs->lock, NULL);
     pthread_cond_init(&jobs->wake, NULL);
-    jobs->tail = &jobs->head;
+    jobs->front.tail = &jobs->front.head;
+    jobs->behind.tail = &jobs->behind.head;
+    jobs->threads = threads;
     sigset_t all, old;
     sigfillset(&all); /* signals are for the thread that waits for them */
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    for (; jobs->threads < threads; ++jobs->threads) {
-        int rc = pthread_create(&jobs->thread[jobs->threads], NULL, worker, jobs);
+    for (unsigned i = 0; i < threads; ++i) {
+        int rc = pthread_create(&jobs->thread[i], NULL, worker, jobs);
         assert(rc == 0);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -85,16 +117,27 @@ void jobs_free(struct jobs *jobs)
     free(jobs);
 }
 
-void jobs_submit(struct jobs *jobs, struct loop *loop, loop_fn *run, loop_fn *done, void *arg)
+static void submit(struct jobs *jobs, struct queue *q, struct job job)
 {
-    struct job *job = mem_alloc(sizeof *job);
-    *job = (struct job){.loop = loop, .run = run, .done = done, .arg = arg};
+    struct job *copy = mem_alloc(sizeof *copy);
+    *copy = job;
     pthread_mutex_lock(&jobs->lock);
-    *jobs->tail = job;
-    jobs->tail = &job->next;
+    *q->tail = copy;
+    q->tail = &copy->next;
     ++jobs->waiting;
     pthread_cond_signal(&jobs->wake);
     pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_submit(struct jobs *jobs, struct loop *loop, loop_fn *run, loop_fn *done, void *arg)
+{
+    submit(jobs, &jobs->front, (struct job){.loop = loop, .run = run, .done = done, .arg = arg});
+}
+
+void jobs_submit_behind(struct jobs *jobs, struct loop *loop, loop_fn *run, loop_fn *done, void *arg)
+{
+    submit(jobs, &jobs->behind,
+           (struct job){.loop = loop, .run = run, .done = done, .arg = arg, .behind = true});
 }
 
 unsigned jobs_waiting(struct jobs *jobs)

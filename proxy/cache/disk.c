@@ -55,7 +55,7 @@ void disk_op_submit(struct disk_op *op)
     pthread_mutex_lock(&op->disk->lock);
     ++op->disk->running;
     pthread_mutex_unlock(&op->disk->lock);
-    jobs_submit(op->disk->jobs, op->loop, run_op, op->answer, op);
+    (op->behind ? jobs_submit_behind : jobs_submit)(op->disk->jobs, op->loop, run_op, op->answer, op);
 }
 
 void disk_op_answer(struct disk_op *op)

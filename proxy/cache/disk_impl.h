@@ -88,6 +88,7 @@ struct disk_op {
     size_t len;
     uint64_t room;
     bool keep;
+    bool behind; /* nobody waits for it */
     struct blob *blob;
     struct blob_partial *partial;
     bool failed;

@@ -117,6 +117,8 @@ void disk_put(struct blob_store *s, struct loop *loop, const struct digest *dige
     op->fn.done = fn;
     op->bytes = mem_dup(p, len);
     op->len = len;
+    op->behind =
+        true; /* documents, which are in memory: a pull of many platforms makes hundreds, two syncs each */
     disk_op_submit(op);
 }
 

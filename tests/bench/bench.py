@@ -31,6 +31,7 @@ class Bench:
     def __init__(self, servers, folder, quick, count, say):
         self.servers, self.folder, self.quick, self.say = servers, folder, quick, say
         self.count, self.seconds = count, 1
+        self.few = max(1, count * 3 // 5)  # rounds of what is there to show how a figure grows
         self.content = Content(os.path.join(folder, "content"))
         say("making the content")
         sizes = [4096, MIB, 64 * MIB] + ([] if quick else [GIB])

@@ -72,5 +72,5 @@ def _table(bench, engine, what, layers):
 
     title = f"{engine.name} pulls an image of {what}"
     return Table(title, bench.rounds(title, {k: (lambda k=k: one(k)) for k in (OURS, REGISTRY, DIRECT)},
-                                     1 if bench.quick else 3),
+                                     1 if bench.quick else 2),
                  [("seconds cold", "cold", "{:.2f}"), ("seconds warm", "wall_seconds", "{:.2f}")], [REGISTRY, DIRECT])

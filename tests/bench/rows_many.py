@@ -80,12 +80,12 @@ def many(bench):
         bench.stop(server)
         return result
 
-    tables, count = [], 1 if bench.quick else 3
+    tables = []
     settings = [(f"{n:,} idle connections", manifest_path("latest"), n, 0) for n in (1000, 10000)]
     settings += [(f"{n:,} readers of 10 kB/s each, of 64 MiB", big, n, SLOW_RATE) for n in (100, 1000)]
     for title, path, n, rate in settings[1::2] if bench.quick else settings:
         tables.append(Table(title[0].upper() + title[1:], bench.rounds(title, {
-            name: (lambda name=name: one(name, path, n, rate)) for name in (OURS, NGINX, REGISTRY)}, count), figures))
+            name: (lambda name=name: one(name, path, n, rate)) for name in (OURS, NGINX, REGISTRY)}, 1 if bench.quick else 2), figures))
     tables += _beside_many(bench, fresh, big)
     bench.stop(up)
     return tables
@@ -108,7 +108,7 @@ def _beside_many(bench, fresh, big):
                     "beside": beside["per_second"], "times": beside["p99_us"] / alone["p99_us"]}
 
         title = f"Warm manifest beside 10,000 idle connections and 1,000 slow readers, {connections(n)}"
-        tables.append(Table(title, bench.rounds(title, {k: (lambda k=k: one(k)) for k in peers}), [
+        tables.append(Table(title, bench.rounds(title, {k: (lambda k=k: one(k)) for k in peers}, bench.few), [
             ("req/s alone", "alone", "{:,.0f}"), ("req/s beside them", "beside", "{:,.0f}"),
             ("p99 µs alone", "alone_p99", "{:,.0f}"), ("p99 µs beside them", "beside_p99", "{:,.0f}"),
             ("p99 beside / alone", "times", "{:.2f}")]))

@@ -21,13 +21,13 @@ def upstream(bench):
 
 # ---- manifests ----
 
-def _manifest_table(bench, title, paths, servers, method, n, against, ours=OURS):
+def _manifest_table(bench, title, paths, servers, method, n, against, ours=OURS, count=0):
     def one(name):
         if method == "GET":
             return measure.requests_get(servers[name], paths[name], n, bench.seconds)
         return measure.requests_load(bench.load, servers[name], paths[name], n, bench.seconds, "-m", method)
 
-    return Table(title, bench.rounds(title, {name: (lambda name=name: one(name)) for name in servers}), REQUESTS,
+    return Table(title, bench.rounds(title, {name: (lambda name=name: one(name)) for name in servers}, count), REQUESTS,
                  [a for a in against if a in servers], ours=ours)
 
 
@@ -57,11 +57,11 @@ def manifests(bench):
         tables.append(_manifest_table(bench, title, paths, quiet, "GET", 32, ["nginx, no access log"], QUIET))
         for n in () if bench.quick else (1, 256):
             title = f"Warm manifest {what}, GET, {connections(n)}"
-            tables.append(_manifest_table(bench, title, paths, peers, "GET", n, against))
+            tables.append(_manifest_table(bench, title, paths, peers, "GET", n, against, count=bench.few))
             if what == "by tag":
                 title = f"Warm manifest {what}, HEAD, {connections(n)}"
                 few = {k: peers[k] for k in (OURS, NGINX)}
-                tables.append(_manifest_table(bench, title, paths, few, "HEAD", n, against))
+                tables.append(_manifest_table(bench, title, paths, few, "HEAD", n, against, count=bench.few))
     bench.stop(*peers.values(), *quiet.values(), *bare.values(), up)
     return tables
 
@@ -73,7 +73,7 @@ def blobs(bench):
     start, up = bench.servers, bench.servers.upstream(bench.content.folder)
     peers = {OURS: start.rac(up, bench.injection), NGINX: start.nginx(bench.content.www),
              CACHE: start.nginx(upstream=up, name="nginx cache"), REGISTRY: start.registry(up)}
-    for name, server in peers.items():
+    for server in peers.values():
         bench.warm(server, [d for d in bench.layers if bench.sizes[d] < GIB])
         if not bench.quick:  # hashed once: a GiB takes its time
             measure.download(server, blob_path(bench.layers[3]), GIB)
@@ -87,7 +87,7 @@ def blobs(bench):
             figures = (REQUESTS if size < MIB else []) + BYTES[:1] + (BYTES[1:] if size >= MIB else [])
             tables.append(Table(title, bench.rounds(title, {
                 name: (lambda s=s: measure.requests_load(bench.load, s, blob_path(digest), n, bench.seconds))
-                for name, s in few.items()}), figures, [k for k in (NGINX, CACHE, REGISTRY) if k in few]))
+                for name, s in few.items()}, 0 if everybody else bench.few), figures, [k for k in (NGINX, CACHE, REGISTRY) if k in few]))
     for digest in bench.layers[2:]:
         size = bench.sizes[digest]
         title = f"Warm blob of {size_name(size)} to curl, which copies it"
@@ -114,7 +114,7 @@ def ranges(bench):
         tables.append(Table(title, bench.rounds(title, {
             name: (lambda s=s: measure.requests_load(bench.load, s, blob_path(digest), n, bench.seconds,
                                                      "-r", "65536", "-k", str(k)))
-            for name, s in peers.items()}), REQUESTS, [NGINX, REGISTRY]))
+            for name, s in peers.items()}, 0 if n == 32 else bench.few), REQUESTS, [NGINX, REGISTRY]))
     bench.stop(*peers.values(), up)
     return tables
 

@@ -134,10 +134,70 @@ static void test_many(void **state)
         assert_int_equal(order[i], i); /* one thread: first come, first served */
 }
 
+static void wait_ran(struct job *j)
+{
+    uint64_t end = clock_mono_ms() + 10000;
+    while (!atomic_load(&j->ran) && clock_mono_ms() < end)
+        (void)usleep(1000);
+    assert_int_equal(atomic_load(&j->ran), 1);
+}
+
+static void test_what_waits_behind_never_has_all_threads(void **state)
+{
+    (void)state;
+    struct jobs *jobs = jobs_new(2);
+    _Atomic int gate = 0;
+    struct job behind[2] = {{.gate = &gate}, {.gate = &gate}}, front = {0};
+    for (int i = 0; i < 2; ++i)
+        jobs_submit_behind(jobs, NULL, run, NULL, &behind[i]);
+    jobs_submit(jobs, NULL, run, NULL, &front);
+    wait_ran(&front); /* with the gate shut: a thread was left for it */
+    assert_int_equal(atomic_load(&behind[0].ran) + atomic_load(&behind[1].ran), 0);
+    atomic_store(&gate, 1);
+    for (int i = 0; i < 2; ++i)
+        wait_ran(&behind[i]);
+    jobs_free(jobs);
+}
+
+static _Atomic int turn;
+
+static void note_turn(void *arg)
+{
+    *(int *)arg = atomic_fetch_add(&turn, 1);
+}
+
+static void test_what_waits_behind_has_its_turn(void **state)
+{
+    (void)state;
+    enum { FRONT = 3 * JOBS_PASSED };
+    struct jobs *jobs = jobs_new(1);
+    _Atomic int gate = 0;
+    struct job first = {.gate = &gate};
+    int front[FRONT], behind[2];
+    atomic_store(&turn, 0);
+    jobs_submit(jobs, NULL, run, NULL, &first); /* while all others are queued */
+    for (int i = 0; i < 2; ++i)
+        jobs_submit_behind(jobs, NULL, note_turn, NULL, &behind[i]);
+    for (int i = 0; i < FRONT; ++i)
+        jobs_submit(jobs, NULL, note_turn, NULL, &front[i]);
+    while (jobs_unfinished(jobs) < FRONT + 3)
+        (void)usleep(1000);
+    atomic_store(&gate, 1);
+    jobs_free(jobs); /* runs all */
+    assert_int_equal(atomic_load(&turn), FRONT + 2);
+    assert_in_range(behind[0], 1, JOBS_PASSED);
+    assert_in_range(behind[1], behind[0] + 2, behind[0] + 1 + JOBS_PASSED);
+    for (int i = 1; i < FRONT; ++i)
+        assert_true(front[i] > front[i - 1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_on_a_loop),
-                                       cmocka_unit_test(test_without_a_loop), cmocka_unit_test(test_waiting),
+                                       cmocka_unit_test(test_without_a_loop),
+                                       cmocka_unit_test(test_waiting),
+                                       cmocka_unit_test(test_what_waits_behind_never_has_all_threads),
+                                       cmocka_unit_test(test_what_waits_behind_has_its_turn),
                                        cmocka_unit_test(test_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
