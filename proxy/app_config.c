@@ -140,6 +140,8 @@ int app_config_new(const struct options *o, const uint8_t scope_key[32], struct 
         .stale_while_revalidate = o->stale_while_revalidate,
     };
     c->pinned_refuse = o->pinned_refuse;
+    c->own_names[0] = o->public_host ? mem_strdup(o->public_host) : NULL;
+    c->own_names[1] = o->k8s_proxy_name ? mem_strdup(o->k8s_proxy_name) : NULL;
     if (add_upstreams(c, o, scope_key, err) < 0 || add_accounts(c, o, scope_key, err) < 0 ||
         add_rules(c, o, err) < 0) {
         registry_config_unref(c);

@@ -475,9 +475,8 @@ const struct option_def option_table[] = {
      MEMBER(k8s_proxy_name),
      .initial_text = "public-host, or the webhook is off",
      .meta = "HOST[:PORT]",
-     .help =
-         "What images of pods are named through by the admission webhook at /k8s/mutate: what nodes reach "
-         "this proxy by."},
+     .help = "What images of pods are named through by the admission webhook at /k8s/mutate: what nodes "
+             "reach this proxy by, in DNS or by a hosts.toml of containerd."},
     {.group = "Kubernetes",
      .name = "k8s.pull-policy",
      .type = OPTION_ENUM,

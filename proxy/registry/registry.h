@@ -32,6 +32,7 @@ struct registry_config {
         uint64_t fresh_ms;
     } * fresh; /* upstreams with a freshness of their own */
     size_t fresh_count;
+    char *own_names[2]; /* what this proxy is called; as ns it names no upstream. NULL where there is none */
 };
 struct registry_config *registry_config_ref(struct registry_config *c);
 void registry_config_unref(struct registry_config *c); /* NULL is fine */

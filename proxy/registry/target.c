@@ -45,6 +45,8 @@ void registry_config_unref(struct registry_config *c)
     for (size_t i = 0; i < c->fresh_count; ++i)
         free(c->fresh[i].upstream);
     free(c->fresh);
+    for (size_t i = 0; i < sizeof c->own_names / sizeof c->own_names[0]; ++i)
+        free(c->own_names[i]);
     free(c);
 }
 
@@ -142,6 +144,16 @@ static struct target *target_new(struct registry_config *c, const struct upstrea
     return t;
 }
 
+/* containerd says by ns whom it means to ask, also where a hosts.toml tells it where we are: then it means
+ * us, and the name is as it stands in the path. */
+static bool is_own_name(const struct registry_config *c, struct slice ns)
+{
+    for (size_t i = 0; i < sizeof c->own_names / sizeof c->own_names[0]; ++i)
+        if (c->own_names[i] && slice_ieq_str(ns, c->own_names[i]))
+            return true;
+    return false;
+}
+
 int target_get(struct registry_worker *w, const char *account, struct slice name, struct slice ns,
                struct target **ret, struct err *err)
 {
@@ -164,6 +176,8 @@ int target_get(struct registry_worker *w, const char *account, struct slice name
         return 0;
     }
     struct upstream_name un;
+    if (ns.p && is_own_name(w->config, ns))
+        ns = (struct slice){NULL, 0};
     if (reference_check_name(name, err) < 0 || upstream_resolve(upstreams, name, ns, &un, err) < 0)
         return -1;
     struct target *t = target_new(w->config, &un);

@@ -202,6 +202,21 @@ def test_the_name_is_one_that_can_be_pulled(make, up):
     assert p.manifest(*path.rsplit(":", 1)).status == 200
 
 
+@pytest.mark.parametrize("flag", ["--k8s-proxy-name", "--public-host"])
+def test_containerd_names_it_by_ns(make, up, flag):
+    """A node that has the proxy's name from a hosts.toml says whom it means: us, and the path has the upstream."""
+    up.tag("library/busybox", "latest", images.tiny())
+    p = make({"docker.io": up.url}, [flag, "images.lab:9090"])
+    for name in ("docker.io/library/busybox", "library/busybox"):
+        for ns in ("images.lab:9090", "Images.LAB:9090", "docker.io"):
+            path = f"/v2/{name}/manifests/latest?ns={ns}"
+            assert p.get(path).status == (404 if ns == "docker.io" and name.startswith("docker.io") else 200), path
+    digest = json.loads(images.tiny().manifest)["config"]["digest"]
+    assert p.get(f"/v2/docker.io/library/busybox/blobs/{digest}?ns=images.lab:9090").status == 200
+    assert p.get("/v2/library/busybox/manifests/latest?ns=images.lab").status == 403
+    assert p.get("/v2/docker.io/library/busybox/tags/list?ns=images.lab:9090").status == 200
+
+
 def test_figures_and_log(make):
     p = make(UPSTREAMS, ["--k8s-proxy-name", NAME])
     ask(p, fixture("containers-some")["review"])
