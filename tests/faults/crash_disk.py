@@ -7,8 +7,8 @@ import shutil
 import struct
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BEFORE, AFTER, TORN = 0, 1, 2
-MODES = {"before": BEFORE, "after": AFTER, "torn": TORN}
+BEFORE, AFTER, TORN, HELD = 0, 1, 2, 3
+MODES = {"before": BEFORE, "after": AFTER, "torn": TORN, "held": HELD}
 HEAD = struct.Struct("<II8s16sQQqqqIIII")
 CONTROL = struct.Struct("<IIIII60s")
 MAGIC = 0x48535243

@@ -4,8 +4,8 @@
  *
  * Each call that changes what is below the folder CRASH_BOX is a point: what it does and to what, such as
  * "rename blob" or "sync state-wal". The file control in CRASH_SIDE, which the rig maps as well, says which
- * point is armed, at its how manieth time the process dies, and whether before the call, after it, or, if it
- * writes, with half of it done. SIGKILL, from within: no handler, no flush, no goodbye.
+ * point is armed, at its how manieth time the process dies, and whether before the call, after it, while it
+ * takes long, or, if it writes, with half of it done. SIGKILL, from within: no handler, no flush, no goodbye.
  *
  * Each call is also written to the file log in CRASH_SIDE, with the inodes of file and folder. With `power`
  * set that log holds what is needed to take the call back, too: the bytes that were there before, and a link
@@ -33,7 +33,9 @@
 
 #define PATH_LEN 4096
 
-enum { BEFORE, AFTER, TORN };
+enum { BEFORE, AFTER, TORN, HELD };
+
+#define HELD_US 150000
 
 /* Little-endian, and with crash_disk.py's idea of where things are. */
 struct control {
@@ -92,6 +94,19 @@ static void die(void)
     atomic_store(&control->fired, 1);
     for (;;)
         (void)syscall(SYS_kill, (pid_t)syscall(SYS_getpid), SIGKILL);
+}
+
+/* Before a call, under the lock. A call that is held takes so long that whoever does not wait for it goes on,
+ * answers, and is found out: then it is never made. */
+static void before(int chosen)
+{
+    if (!chosen || (control->mode != BEFORE && control->mode != HELD))
+        return;
+    if (control->mode == HELD) {
+        pthread_mutex_unlock(&lock);
+        (void)usleep(HELD_US);
+    }
+    die();
 }
 
 /* ---- which point ---- */
@@ -219,8 +234,7 @@ static ssize_t do_write(int fd, const void *p, size_t len, int64_t at, int has_p
         return write_at(fd, p, len, at, has_place);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("write", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     void *data = bytes_before(path, has_place ? at : lseek(fd, 0, SEEK_CUR), (int64_t)len, &e);
     note(&e, "write", what, path, NULL, data);
     free(data);
@@ -256,8 +270,7 @@ int ftruncate(int fd, off_t size)
         return (int)syscall(SYS_ftruncate, fd, size);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("cut", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     void *data = bytes_before(path, size, INT32_MAX, &e);
     note(&e, "cut", what, path, NULL, data);
     free(data);
@@ -287,8 +300,7 @@ static int do_sync(int fd, long call)
     const char *op = S_ISDIR(st.st_mode) ? "syncdir" : "sync";
     pthread_mutex_lock(&lock);
     int chosen = is_chosen(op, what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     e.ino = st.st_ino;
     e.folder = number + 1;
     pthread_mutex_unlock(&lock);
@@ -339,8 +351,7 @@ static int do_open(int folder, const char *name, int flags, mode_t mode)
         return (int)syscall(SYS_openat, folder, name, flags, mode);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("make", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     int fd = (int)syscall(SYS_openat, folder, name, flags, mode), error = errno;
     e.ino = inode_of(path);
     e.folder = folder_of(path);
@@ -393,8 +404,7 @@ int mkdir(const char *path, mode_t mode)
         return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("mkdir", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     int rc = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode), error = errno;
     e.ino = inode_of(path);
     e.folder = folder_of(path);
@@ -415,8 +425,7 @@ static int do_rename(const char *from, const char *to, unsigned flags)
         return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("rename", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     e.ino = inode_of(from);
     e.folder = folder_of(to);
     int rc = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, flags), error = errno;
@@ -453,8 +462,7 @@ int unlinkat(int folder, const char *name, int flags)
         return (int)syscall(SYS_unlinkat, folder, name, flags);
     pthread_mutex_lock(&lock);
     int chosen = is_chosen("unlink", what);
-    if (chosen && control->mode == BEFORE)
-        die();
+    before(chosen);
     e.folder = folder_of(path);
     (void)snprintf(kept, sizeof kept, "%s/links/%u", side, number + 1);
     if (control->power)

@@ -259,10 +259,11 @@ class Life:
         self.fresh = []
         self.started = []  # seconds from start to ready
         self.damaged = False  # on purpose: quarantine is not empty then
+        self.forgiven = 0     # characters of the log that told of it
 
     def start(self):
         self.disk.forget()
-        self.dying = False
+        self.dying, self.forgiven = False, 0
         self.asked_before = {*self.ledger.pulls, *self.ledger.checks}
         begin = time.monotonic()
         try:
@@ -316,6 +317,13 @@ class Life:
                 self.fresh.append(self.world.fresh((self.world.rng.choice([500, 40_000, 90_000]),))[:2])
             return self.world.rng.choice(self.fresh)
 
+    def repaired(self):
+        """What was damaged on purpose is in quarantine, and told of."""
+        for name in listed(self.data, "quarantine"):
+            os.unlink(os.path.join(self.data, "quarantine", name))
+        if self.damaged:
+            self.damaged, self.forgiven = False, len(self.p.log())
+
     # The reckoning
 
     def after_death(self):
@@ -332,9 +340,11 @@ class Life:
             raise Wrong(f"in quarantine: {listed(self.data, 'quarantine')}")
 
     def log_is_calm(self):
-        lines = [x for x in self.p.log().splitlines() if re.search(r"\blevel=error\b|damaged|corrupt", x)]
+        lines = [x for x in self.p.log()[self.forgiven:].splitlines() if re.search(r"\blevel=error\b|damaged|corrupt", x)]
         if lines and not self.damaged:
-            raise Wrong("\n".join(["the log complains:", *lines[:5]]))
+            kept = [f"{n}: {os.path.getsize(os.path.join(self.data, 'quarantine', n))} bytes"
+                    for n in listed(self.data, "quarantine")]
+            raise Wrong("\n".join(["the log complains:", *lines[:5], *kept]))
 
     def reckon(self, also=(), lag=None, power=False):
         """also: (name, tag) to pull besides the library. lag: seconds of records that a death may take."""
