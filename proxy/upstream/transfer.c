@@ -15,7 +15,10 @@
 #define RECEIVE_BUFFER (128L << 10)
 /* Bytes of one transfer in one turn of the loop. curl would go on as long as the socket has some, 12 MiB at a
  * time. */
-#define TURN_MAX         ((size_t)1 << 20)
+#define TURN_MAX ((size_t)1 << 20)
+#define TURN_FIRST                                                                                           \
+    ((size_t)64                                                                                              \
+     << 10) /* of it, in the first; it grows with what came: who waits sees the first bytes early */
 #define CA_CACHE_S       600L
 #define CONNECT_SLACK_MS 1000u /* curl's own connect timeout comes first, and says more */
 
@@ -118,6 +121,12 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     return len;
 }
 
+static size_t turn_max(const struct transfer *t)
+{
+    uint64_t before = t->body_bytes - t->turn_bytes;
+    return before < TURN_FIRST ? TURN_FIRST : before < TURN_MAX ? (size_t)before : TURN_MAX;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *arg)
 {
     struct transfer *t = arg;
@@ -130,7 +139,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     }
     t->turn_bytes = t->turn == mux_turn(t->mux) ? t->turn_bytes : 0;
     t->turn = mux_turn(t->mux);
-    if (t->paused || t->turn_bytes >= TURN_MAX) {
+    if (t->paused || t->turn_bytes >= turn_max(t)) {
         t->held = true;
         if (!t->paused)
             mux_wake(t->mux, t);
