@@ -50,7 +50,7 @@ def manifests(bench):
     against = [NGINX, PLAIN, "bare HTTP server", REGISTRY]
     tables = []
     for what, paths in (("by tag", by_tag), ("by digest", by_digest)):
-        for method in ("GET", "HEAD"):
+        for method in ("GET",) if bench.quick else ("GET", "HEAD"):
             title = f"Warm manifest {what}, {method}, 32 connections"
             tables.append(_manifest_table(bench, title, paths, {**peers, **bare}, method, 32, against))
         title = f"Warm manifest {what}, GET, 32 connections, no access logs"
@@ -80,8 +80,9 @@ def blobs(bench):
     tables = []
     for digest in bench.layers:
         size = bench.sizes[digest]
-        for n in (1, 32) if bench.quick else (1, 8, 32):
-            everybody = n == (1 if size >= 64 * MIB else 32)
+        main = 1 if size >= 64 * MIB else 32
+        for n in (main,) if bench.quick else (1, 8, 32):
+            everybody = n == main
             few = peers if everybody else {k: peers[k] for k in (OURS, NGINX)}
             title = f"Warm blob of {size_name(size)}, {connections(n)}"
             figures = (REQUESTS if size < MIB else []) + BYTES[:1] + (BYTES[1:] if size >= MIB else [])
@@ -134,7 +135,7 @@ def tls(bench):
         tables.append(Table(title, bench.rounds(title, {
             name: (lambda s=s: measure.requests_get(s, manifest_path("latest"), n, bench.seconds))
             for name, s in peers.items()}), REQUESTS, [NGINX, REGISTRY]))
-    for digest, n in ((bench.layers[1], 32), (bench.layers[1], 8), (bench.layers[2], 8)):
+    for digest, n in ((bench.layers[1], 32), (bench.layers[1], 8), (bench.layers[2], 8))[:1 if bench.quick else 3]:
         title = f"TLS: warm blob of {size_name(bench.sizes[digest])}, {connections(n)}"
         tables.append(Table(title, bench.rounds(title, {
             name: (lambda s=s: measure.requests_get(s, blob_path(digest), n, bench.seconds))
