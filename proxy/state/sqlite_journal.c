@@ -118,6 +118,7 @@ static void free_all(struct sqlite_journal *j)
 {
     sqlite_journal_write_end(j);
     journal_names_forget(j);
+    journal_sweep_end(j);
     for (int i = 0; i < JOURNAL_READERS; ++i)
         close_conn(&j->reader[i]);
     close_conn(&j->writer); /* the last one to close writes the WAL back into the file */

@@ -34,6 +34,9 @@ struct journal_name {
     char key[];
 };
 
+/* What has a number: a table each. */
+enum journal_name_kind { NAME_NONE, NAME_WHO, NAME_WHAT, NAME_IMAGE, NAME_TEXT, NAME_OBJECT, NAME_KINDS };
+
 struct journal_conn {
     sqlite3 *db;
     uint64_t deadline_ms; /* of the query that runs; 0: none */
@@ -50,6 +53,10 @@ struct sqlite_journal {
     sqlite3_stmt **stmt; /* the writer's, by enum of sqlite_journal_write.c */
     uint64_t last;
     int64_t last_made_ms, max_lag_ms;
+    struct journal_sweep *sweep; /* NULL: none is under way */
+    bool unswept;                /* something was forgotten since the last one */
+    int64_t sweep_at_ms;         /* the next one, unless the file is full before */
+    int64_t shrink_to; /* the file is full: records below this number go, then names; 0: it is not */
     _Atomic uint64_t shown_first, shown_last, shown_bytes;
     pthread_mutex_t lock; /* guards the readers' busy */
     pthread_cond_t free;
@@ -98,6 +105,14 @@ int journal_seek_past(sqlite3 *db, int64_t ms, uint64_t *ret, struct err *err);
 /* sqlite_journal_demand.c */
 int sqlite_journal_demand(struct journal *base, const char *image, int64_t since_ms, journal_need_fn *fn,
                           void *arg, struct err *err);
+
+/* sqlite_journal_sweep.c: names that nothing has any more. */
+int journal_sweep_begin(struct sqlite_journal *j, struct err *err);
+/* A piece of it, in the caller's transaction. 1: there is more; 0: it is over; -1: it is given up. */
+int journal_sweep_step(struct sqlite_journal *j, struct err *err);
+void journal_sweep_end(struct sqlite_journal *j);
+/* Called for every number that a name of a batch gets; returns it. */
+int64_t journal_sweep_mark(struct sqlite_journal *j, enum journal_name_kind kind, int64_t id);
 
 /* sqlite_journal_tidy.c */
 int sqlite_journal_tidy(struct journal *base, int64_t now_ms, struct err *err);

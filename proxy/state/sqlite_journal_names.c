@@ -81,13 +81,13 @@ int64_t journal_text_id(struct sqlite_journal *j, const char *text, struct err *
         memcpy(key + 1, text, len);
         int64_t known = recall(j, key, len + 1);
         if (known)
-            return known;
+            return journal_sweep_mark(j, NAME_TEXT, known);
     }
     int64_t id = find_or_add(j, "SELECT id FROM text WHERE s = ?1", "INSERT INTO text (s) VALUES (?1)",
                              bind_text, text, err);
     if (id > 0 && fits)
         remember(j, key, len + 1, id);
-    return id;
+    return journal_sweep_mark(j, NAME_TEXT, id);
 }
 
 static void bind_key(sqlite3_stmt *s, const void *arg)
@@ -104,12 +104,12 @@ int64_t journal_object_id(struct sqlite_journal *j, const struct digest *d, stru
     sqlite_key_of(d, &key);
     int64_t known = recall(j, key.p, (size_t)key.len); /* its first byte is no letter */
     if (known)
-        return known;
+        return journal_sweep_mark(j, NAME_OBJECT, known);
     int64_t id = find_or_add(j, "SELECT id FROM object WHERE digest = ?1",
                              "INSERT INTO object (digest) VALUES (?1)", bind_key, &key, err);
     if (id > 0)
         remember(j, key.p, (size_t)key.len, id);
-    return id;
+    return journal_sweep_mark(j, NAME_OBJECT, id);
 }
 
 /* ---- rows of numbers ---- */
@@ -117,7 +117,7 @@ int64_t journal_object_id(struct sqlite_journal *j, const struct digest *d, stru
 #define ROW_MAX 9
 
 struct row {
-    char kind;
+    enum journal_name_kind kind;
     int count;
     int64_t n[ROW_MAX];
 };
@@ -136,22 +136,22 @@ static int64_t row_id(struct sqlite_journal *j, const struct row *row, const cha
     size_t len = 1 + (size_t)row->count * sizeof row->n[0];
     for (int i = 0; i < row->count; ++i)
         if (row->n[i] < 0)
-            return -1; /* err is set: making one of its numbers failed */
-    key[0] = row->kind;
+            return -1;                /* err is set: making one of its numbers failed */
+    key[0] = (char)('a' + row->kind); /* a text's begins with 't' */
     memcpy(key + 1, row->n, len - 1);
     int64_t id = recall(j, key, len);
     if (id)
-        return id;
+        return journal_sweep_mark(j, row->kind, id);
     id = find_or_add(j, find, add, bind_row, row, err);
     if (id > 0)
         remember(j, key, len, id);
-    return id;
+    return journal_sweep_mark(j, row->kind, id);
 }
 
 int64_t journal_image_id(struct sqlite_journal *j, const char *registry, const char *repository,
                          struct err *err)
 {
-    struct row row = {'i', 2, {journal_text_id(j, registry, err)}};
+    struct row row = {NAME_IMAGE, 2, {journal_text_id(j, registry, err)}};
     row.n[1] = row.n[0] < 0 ? -1 : journal_text_id(j, repository, err);
     return row_id(j, &row, "SELECT id FROM image WHERE registry = ?1 AND repository = ?2",
                   "INSERT INTO image (registry, repository) VALUES (?1, ?2)", err);
@@ -170,7 +170,7 @@ static void add_texts(struct sqlite_journal *j, struct row *row, const char *con
 int64_t journal_who_id(struct sqlite_journal *j, const struct journal_record *r, int64_t node,
                        int64_t location, struct err *err)
 {
-    struct row row = {'w', 2, {node, location}};
+    struct row row = {NAME_WHO, 2, {node, location}};
     add_texts(j, &row, (const char *const[]){r->address, r->agent, r->subject, r->host}, 4, err);
     return row_id(j, &row,
                   "SELECT id FROM who WHERE node = ?1 AND location = ?2 AND address = ?3 AND agent = ?4 "
@@ -183,7 +183,7 @@ int64_t journal_who_id(struct sqlite_journal *j, const struct journal_record *r,
 int64_t journal_what_id(struct sqlite_journal *j, const struct journal_record *r, int64_t image,
                         int64_t source, struct err *err)
 {
-    struct row row = {'m', 2, {image, source}};
+    struct row row = {NAME_WHAT, 2, {image, source}};
     row.n[row.count] = journal_object_id(j, &r->served, err);
     ++row.count;
     row.n[row.count] = row.n[row.count - 1] < 0 ? -1 : journal_object_id(j, &r->injection, err);

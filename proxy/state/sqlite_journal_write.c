@@ -156,7 +156,7 @@ static int64_t with_platform(struct sqlite_journal *j, int64_t what, const char 
     int64_t id = rc == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
     (void)sqlite3_reset(s);
     if (rc == SQLITE_ROW)
-        return id;
+        return journal_sweep_mark(j, NAME_WHAT, id);
     s = journal_prepare(
         j->writer.db,
         "INSERT INTO what (image, source, served, injection, reference, platform, media_type, "
@@ -169,7 +169,8 @@ static int64_t with_platform(struct sqlite_journal *j, int64_t what, const char 
     (void)sqlite3_bind_int64(s, 2, text);
     rc = sqlite3_step(s);
     (void)sqlite3_finalize(s);
-    return rc == SQLITE_DONE ? sqlite3_last_insert_rowid(j->writer.db) : journal_error(j->writer.db, err);
+    return rc == SQLITE_DONE ? journal_sweep_mark(j, NAME_WHAT, sqlite3_last_insert_rowid(j->writer.db))
+                             : journal_error(j->writer.db, err);
 }
 
 /* Was that node's last pull of the same source complete? -1 with err set. */

@@ -6,7 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sqlite3.h>
+
+#include "common/cleanup.h"
 #include "common/log.h"
+#include "common/str.h"
 #include "common/timestamp.h"
 #include "proxy/state/sqlite_journal.h"
 #include "tests/unit/scratch.h"
@@ -288,6 +292,169 @@ static void test_a_full_file_loses_its_oldest(void **state)
     scratch_free(dir);
 }
 
+/* The number that a question gives, as another process would see it. */
+static int64_t number_of(const char *dir, const char *sql)
+{
+    cleanup_free char *path = mem_printf("%s/records.db", dir);
+    sqlite3 *db;
+    sqlite3_stmt *s;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(s, 0);
+    assert_int_equal(sqlite3_finalize(s), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    return n;
+}
+
+static int64_t rows_of(const char *dir, const char *table)
+{
+    cleanup_free char *sql = mem_printf("SELECT count(*) FROM %s", table);
+    return number_of(dir, sql);
+}
+
+/* Every number that a row has of another table is there; 0 is "". */
+static void check_names(const char *dir)
+{
+    static const char *const parts[][2] = {
+        {"record", "who who, what what, image image, text node, text location"},
+        {"day", "image image, text location, text node, object source"},
+        {"who", "text node, text location, text address, text agent, text subject, text host"},
+        {"what",
+         "image image, object source, object served, object injection, text reference, text platform, "
+         "text media_type, text method"},
+        {"image", "text registry, text repository"},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i) {
+        struct slice rest = slice_of(parts[i][1]);
+        while (rest.p) {
+            struct slice column = slice_trim(slice_cut(&rest, ',')), table = slice_cut(&column, ' ');
+            cleanup_free char *sql = mem_printf(
+                "SELECT count(*) FROM %s WHERE %.*s > 0 AND %.*s NOT IN (SELECT id "
+                "FROM %.*s)",
+                parts[i][0], (int)column.len, column.p, (int)column.len, column.p, (int)table.len, table.p);
+            if (number_of(dir, sql) != 0)
+                fail_msg("%s", sql);
+        }
+    }
+}
+
+/* n pulls of an image, each by a node of its own and the agent of the one `shift` behind. */
+static void write_hostile(struct journal *j, int64_t time_ms, unsigned from, unsigned n, unsigned shift,
+                          const char *repository)
+{
+    static struct journal_record r[1000];
+    static char name[1000][2][64];
+    assert_true(n <= 1000);
+    for (unsigned i = 0; i < n; ++i) {
+        (void)snprintf(name[i][0], sizeof name[i][0], "node-%u-with-a-rather-long-name-behind-it", from + i);
+        (void)snprintf(name[i][1], sizeof name[i][1], "agent-%u-with-a-rather-long-name-behind-it",
+                       from + i + shift);
+        r[i] = record(time_ms + i, JOURNAL_PULL, name[i][0], "l", repository);
+        r[i].agent = name[i][1];
+        r[i].injection = digest_of(name[i][1], strlen(name[i][1]));
+    }
+    write_records(j, r, n);
+}
+
+static void tidy_all(struct journal *j, int64_t now_ms)
+{
+    struct err err;
+    int rc;
+    for (unsigned i = 0; (rc = j->ops->tidy(j, now_ms, &err)) > 0; ++i)
+        assert_true(i < 100000);
+    if (rc < 0)
+        fail_msg("%s", err.msg);
+}
+
+static void test_names_go_with_what_had_them(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct journal *j = open_in(dir, 0);
+    for (unsigned i = 0; i < 6; ++i)
+        write_hostile(j, NOON, i * 1000, 1000, 0, "old");
+    for (unsigned i = 0; i < 3; ++i)
+        write_hostile(j, NOON + 40 * DAY_MS, i * 1000, 500, 0, "young");
+    tidy_all(j, NOON + 41 * DAY_MS);
+    check_names(dir);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1}).count, 1500);
+    assert_int_equal(rows_of(dir, "who"), 1500);
+    assert_int_equal(rows_of(dir, "what"), 1500);
+    assert_int_equal(rows_of(dir, "image"), 2); /* the sum of the old one is there */
+    /* Nodes and agents, and: l, 10.0.0.1, docker.io, old, young, 1, m, h, GET. */
+    assert_int_equal(rows_of(dir, "text"), 3000 + 9);
+    assert_int_equal(rows_of(dir, "object"), 2 * 1500 + 1);
+    /* What is left can be asked for, what went can come again. */
+    struct journal_query q = {.kind = -1, .node = "node-2499-with-a-rather-long-name-behind-it"};
+    assert_int_equal(read_all(j, q).count, 1);
+    write_hostile(j, NOON + 41 * DAY_MS, 5000, 10, 0, "old");
+    q.node = "node-5009-with-a-rather-long-name-behind-it";
+    assert_int_equal(read_all(j, q).count, 1);
+    struct needs n = needs_of(j, "docker.io/old", 0);
+    assert_true(n.pulls == 6010 && n.with_node == 10);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+/* Between any two pieces of a sweep names are used again that it is about to drop, in new records and in
+ * updates. */
+static void test_names_that_come_again_while_they_are_swept(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct err err;
+    struct journal *j = open_in(dir, 0);
+    for (unsigned i = 0; i < 6; ++i)
+        write_hostile(j, NOON, i * 1000, 1000, 0, "old");
+    write_hostile(j, NOON + 40 * DAY_MS, 20000, 1, 0, "young");
+    unsigned written = 1, pieces = 0;
+    while (j->ops->tidy(j, NOON + 41 * DAY_MS, &err) > 0) {
+        write_hostile(j, NOON + 40 * DAY_MS + 1000 + pieces, pieces * 571 % 5900, 3, pieces % 2, "old");
+        written += 3;
+        struct journal_update u = {.number = 6001, .complete = true, .platform = "linux/arm64"};
+        if (pieces++ == 10)
+            assert_int_equal(
+                j->ops->write(j, &(struct journal_batch){.updates = &u, .update_count = 1}, &err), 0);
+    }
+    assert_true(pieces > 12);
+    check_names(dir);
+    /* Each record is found by its node, and comes with all its names. */
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1}).count, written);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .image = "docker.io/old"}).count,
+                     written - 1);
+    assert_int_equal(read_all(j, (struct journal_query){.kind = -1, .location = "l"}).count, written);
+    for (unsigned i = 0; i < pieces; ++i) {
+        char node[64];
+        (void)snprintf(node, sizeof node, "node-%u-with-a-rather-long-name-behind-it", i * 571 % 5900 + 2);
+        assert_true(read_all(j, (struct journal_query){.kind = -1, .node = node}).count >= 1);
+    }
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+static void test_names_do_not_push_all_records_out(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct journal_stats stats;
+    struct journal *j = open_in(dir, 2 << 20);
+    for (unsigned i = 0; i < 6; ++i) {
+        write_hostile(j, NOON + i * 1000, i * 1000, 1000, 0, "a");
+        tidy_all(j, NOON + 60000);
+    }
+    j->ops->stats(j, &stats);
+    struct got g = read_all(j, (struct journal_query){.kind = -1});
+    assert_true(stats.bytes <= 2 << 20 && g.first == 6000);
+    assert_in_range(g.count, 1000, 5000);
+    assert_in_range(rows_of(dir, "who"), g.count, g.count + 6000 / 8); /* some went since the last sweep */
+    check_names(dir);
+    struct needs n = needs_of(j, NULL, 0);
+    assert_true(n.pulls == 6000 && n.with_node >= g.count && n.with_node < 5000);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
 static unsigned pending_seen;
 
 static void see_pending(void *arg, uint64_t key, const void *p, size_t len)
@@ -368,10 +535,18 @@ static void test_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers_go_on),       cmocka_unit_test(test_numbers_are_never_given_twice),
-        cmocka_unit_test(test_questions),           cmocka_unit_test(test_updates),
-        cmocka_unit_test(test_days_become_sums),    cmocka_unit_test(test_a_full_file_loses_its_oldest),
-        cmocka_unit_test(test_pending_and_cursors), cmocka_unit_test(test_times),
+        cmocka_unit_test(test_numbers_go_on),
+        cmocka_unit_test(test_numbers_are_never_given_twice),
+        cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_updates),
+        cmocka_unit_test(test_days_become_sums),
+        cmocka_unit_test(test_a_full_file_loses_its_oldest),
+        cmocka_unit_test(test_names_go_with_what_had_them),
+        cmocka_unit_test(test_names_that_come_again_while_they_are_swept),
+        cmocka_unit_test(test_names_do_not_push_all_records_out),
+
+        cmocka_unit_test(test_pending_and_cursors),
+        cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
