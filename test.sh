@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds everything with and without sanitizers, and runs all tests.
 #
-#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients|s3|fuse|package] [-k EXPR]
+#   ./test.sh [--long] [--only lint|unit|fuzz|behaviour|clients|s3|fuse|package|races|memcheck|soak] [-k EXPR]
 #
-#   --long   also what takes minutes: fuzzers for 60 s each, a Debian image made by debootstrap, files of GiB in S3
+#   --long   also what takes minutes: fuzzers for 60 s each, a Debian image made by debootstrap, files of GiB in S3, and the
+#            stages races (ThreadSanitizer), memcheck (valgrind) and soak
 #   --only   one stage (may be given several times)
 #   -k EXPR  only the tests of pytest that match: behaviour, clients, s3 and fuse
 #
@@ -19,10 +20,11 @@ packages=(libcmocka-dev clang clang-format groff-base shellcheck openssl zstd py
     containerd runc podman skopeo umoci docker-registry redis-server redis-sentinel busybox-static debootstrap
     radosgw ceph-mon ceph-osd ceph-common qemu-user lintian bubblewrap python3-seccomp systemd git rsync sqlite3 curl procps)
 stages=(lint unit fuzz behaviour clients s3 fuse package)
+long_stages=(races memcheck soak)
 long=() selected=() expression=() as_root=()
 
 usage() {
-    sed -n '3,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '3,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
 }
 
@@ -30,7 +32,7 @@ while [[ $# -gt 0 ]]; do
     case $1 in
     --long) long=(--long) ;;
     --only)
-        [[ " ${stages[*]} " == *" ${2:-} "* ]] || usage
+        [[ " ${stages[*]} ${long_stages[*]} " == *" ${2:-} "* ]] || usage
         selected+=("$2")
         shift
         ;;
@@ -45,8 +47,10 @@ while [[ $# -gt 0 ]]; do
 done
 if [[ ${#selected[@]} -eq 0 ]]; then
     selected=("${stages[@]}")
+    [[ ${#long[@]} -eq 0 ]] || selected+=("${long_stages[@]}")
     [[ ${#expression[@]} -eq 0 ]] || selected=(behaviour clients s3 fuse package)
 fi
+[[ ${#long[@]} -eq 0 && " ${selected[*]} " != *" memcheck "* ]] || packages+=(valgrind)
 wanted() { [[ " ${selected[*]} " == *" $1 "* ]]; }
 
 [[ $EUID -eq 0 ]] || as_root=(sudo)
@@ -95,7 +99,7 @@ install_packages() {
 
 build() {
     local begin=$SECONDS
-    if wanted clients || wanted fuse || wanted package; then
+    if wanted clients || wanted fuse || wanted package || wanted soak; then
         # What runs in images is tested for both architectures, whatever else this machine would settle for.
         RAC_ARCHITECTURES="amd64 arm64" ./run.sh --build-only || return 1
         if ! cmake --build build --target rac-init rac-fuse >"$results/build.log" 2>&1; then
@@ -123,6 +127,17 @@ build() {
     fi
 }
 
+# PRESET STAGE: a build of its own for a long stage, which fails with it.
+build_preset() {
+    local begin=$SECONDS
+    if ! { cmake --preset "$1" --log-level=WARNING && cmake --build "build-$1"; } >"$results/$2.log" 2>&1; then
+        echo 1 >"$results/$2.status"
+        tail -n 60 "$results/$2.log"
+        return 1
+    fi
+    took "$1 build" $begin
+}
+
 # Stages whose last line is "N passed, N failed[, N skipped]".
 counted() {
     local name=$1 begin=$SECONDS
@@ -137,17 +152,23 @@ counted() {
 unit() {
     local begin=$SECONDS
     say unit
-    ctest --test-dir build-asan --output-on-failure --timeout 300 -j 2 --output-junit "$results/unit.xml" >"$results/unit.log" 2>&1
-    echo $? >"$results/unit.status"
-    cat "$results/unit.log"
+    unit_tests unit build-asan 300
     took unit $begin
+}
+
+# NAME BUILD SECONDS
+unit_tests() {
+    ctest --test-dir "$2" --output-on-failure --timeout "$3" -j 2 --output-junit "$results/$1.xml" >"$results/$1.log" 2>&1
+    echo $? >"$results/$1.status"
+    cat "$results/$1.log"
 }
 
 # pytest on one folder, with the binaries of one build, beside the others.
 start_pytest() {
     local name=$1 bin=$2
     shift 2
-    RAC_BIN_DIR=$PWD/$bin "${as_root[@]}" env PYTHONDONTWRITEBYTECODE=1 RAC_BIN_DIR="$PWD/$bin" /usr/bin/python3 -m pytest -q \
+    RAC_BIN_DIR=$PWD/$bin "${as_root[@]}" env PYTHONDONTWRITEBYTECODE=1 RAC_BIN_DIR="$PWD/$bin" \
+        RAC_RUN_UNDER="${RAC_RUN_UNDER:-}" /usr/bin/python3 -m pytest -q \
         -p no:cacheprovider --color="$colour" --tb=short --junit-xml="$results/$name.xml" "${long[@]}" "${expression[@]}" "$@" \
         >"$results/$name.log" 2>&1 &
     children+=($!)
@@ -199,6 +220,40 @@ pytests() {
     wait_pytests $begin
 }
 
+# ---- only with --long ----
+
+# All unit tests and the whole of behaviour, each race an error.
+races() {
+    local begin=$SECONDS names=()
+    say races
+    build_preset tsan races || return
+    unit_tests races-unit build-tsan 900
+    start_pytest races-1 build-tsan/bin --shard 1/2 tests/behaviour
+    start_pytest races-2 build-tsan/bin --shard 2/2 tests/behaviour
+    wait_pytests $begin
+}
+
+# What no sanitizer sees: memory that was never written. Valgrind runs one thread at a time, twenty times as slow, so of
+# behaviour it gets what does not hang on time. Leaks are found in the unit stage.
+memcheck() {
+    local begin=$SECONDS names=() slice=(tests/behaviour/test_{answers,ranges,lists,injection,permission,export,requests}.py)
+    say memcheck
+    build_preset memcheck memcheck || return
+    unit_tests memcheck-unit build-memcheck 900
+    RAC_RUN_UNDER="valgrind -q --error-exitcode=99 --fair-sched=yes" \
+        start_pytest memcheck build-memcheck/bin "${slice[@]}"
+    wait_pytests $begin
+}
+
+soak() {
+    if tests/faults/soak --minutes 10 --bin build/bin; then
+        echo "1 passed, 0 failed"
+    else
+        echo "0 passed, 1 failed"
+        return 1
+    fi
+}
+
 begin=$SECONDS
 install_packages || exit 1
 build || exit 1
@@ -208,5 +263,8 @@ fuzz_seconds=5
 ! wanted unit || unit
 ! wanted fuzz || counted fuzz tests/fuzz/run $fuzz_seconds
 pytests
+! wanted races || races
+! wanted memcheck || memcheck
+! wanted soak || counted soak soak
 say "all: $((SECONDS - begin)) s"
 tests/rig/count.py "$results" "${expression[@]}"

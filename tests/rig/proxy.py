@@ -12,7 +12,8 @@ from rig import wire
 from rig.process import Daemon
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SANITIZERS = re.compile(r"ERROR: \w+Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed|SUMMARY: \w+Sanitizer")
+SANITIZERS = re.compile(r"ERROR: \w+Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed|SUMMARY: \w+Sanitizer"
+                        r"|==\d+== (?:Invalid|Conditional jump|Use of uninit|Syscall param|Mismatched free|Process terminating)")
 # Everything that a test hands to the proxy in confidence; no log line may hold any of it.
 SECRETS = set()
 
@@ -27,6 +28,11 @@ def binary(name):
     path = os.path.join(folder, name)
     assert os.access(path, os.X_OK), f"{path} is missing: build it first, or set RAC_BIN_DIR"
     return os.path.abspath(path)
+
+
+def run_under():
+    """What the proxies of this run are started with, as words in RAC_RUN_UNDER: valgrind, with its options."""
+    return os.environ.get("RAC_RUN_UNDER", "").split()
 
 
 def sanitizer_settings():
@@ -64,7 +70,7 @@ class Proxy:
             yaml.safe_dump(config, f)
 
     def start(self):
-        self.daemon = Daemon(self.scratch, "proxy", [binary("rac-proxy"), *self.args], env=self.env)
+        self.daemon = Daemon(self.scratch, "proxy", [*run_under(), binary("rac-proxy"), *self.args], env=self.env)
         self.logs.append(self.daemon.log_path)
         found = self.daemon.wait_log(lambda log: re.search(r"msg=ready\b.*?\blisten=\"?([^\s\"]+)", log))
         self.addresses = found.group(1).split(",")

@@ -388,6 +388,9 @@ static void test_connection_limit(void **state)
 static void test_out_of_descriptors(void **state)
 {
     (void)state;
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload && strstr(preload, "vgpreload"))
+        skip(); /* valgrind has descriptors of its own at the limit, and sets another */
     struct site s;
     site_init(&s, hello);
     s.config.workers = 1;
