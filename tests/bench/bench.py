@@ -30,8 +30,8 @@ class Table:
 class Bench:
     def __init__(self, servers, folder, quick, count, say):
         self.servers, self.folder, self.quick, self.say = servers, folder, quick, say
-        self.count, self.seconds = count, 1
-        self.few = max(1, count * 3 // 5)  # rounds of what is there to show how a figure grows
+        self.seconds = 1
+        self.set_rounds(count)
         self.content = Content(os.path.join(folder, "content"))
         say("making the content")
         sizes = [4096, MIB, 64 * MIB] + ([] if quick else [GIB])
@@ -40,6 +40,10 @@ class Bench:
         self.sizes = dict(zip(self.layers, sizes))
         self.injection = self._pack()
         self.load, self.hold = servers.binary("bench_load"), servers.binary("bench_hold")
+
+    def set_rounds(self, count):
+        self.count = count
+        self.few = max(1, count * 3 // 5)  # rounds of what is there to show how a figure grows
 
     def _pack(self):
         tree, out = os.path.join(self.folder, "tree"), os.path.join(self.folder, "layer")

@@ -26,7 +26,8 @@
 
 #include "common/clock.h"
 
-#define TICK_MS      100
+#define TICK_MS      10
+#define SHIFTS       10 /* a reader takes its bytes every SHIFTS ticks, and not all of them in the same */
 #define PIECE        ((size_t)64 << 10)
 #define OPEN_AT_ONCE 256 /* then their answers are waited for: a listener's queue is not endless */
 
@@ -118,15 +119,13 @@ int main(int argc, char **argv)
     }
     (void)puts("ready");
     (void)fflush(stdout);
-    uint64_t begin_us = clock_mono_us(), bytes = 0, due = 0, ended = 0;
+    uint64_t begin_us = clock_mono_us(), bytes = 0, due[SHIFTS] = {0}, ended = 0;
     struct pollfd over = {.fd = STDIN_FILENO, .events = POLLIN};
-    while (poll(&over, 1, rate ? TICK_MS : -1) == 0) {
-        /* What each may have had by this time, less what it may have had at the last. */
-        uint64_t may = (clock_mono_us() - begin_us) * rate / 1000000, more = may - due;
-        due = may;
-        if (!more)
-            continue;
-        for (unsigned long i = 0; i < count; ++i) {
+    for (unsigned shift = 0; poll(&over, 1, rate ? TICK_MS : -1) == 0; shift = (shift + 1) % SHIFTS) {
+        /* What each of them may have had by this time, less what it may have had at the last. */
+        uint64_t may = (clock_mono_us() - begin_us) * rate / 1000000, more = may - due[shift];
+        due[shift] = may;
+        for (unsigned long i = shift; more && i < count; i += SHIFTS) {
             ssize_t n = fd[i] < 0 ? 0 : recv(fd[i], NULL, more, MSG_TRUNC | MSG_DONTWAIT);
             if (n > 0) {
                 bytes += (uint64_t)n;

@@ -100,6 +100,7 @@ def _beside_many(bench, fresh, big):
             alone = measure.requests_load(bench.load, server, path, n, bench.seconds)
             held = [measure.Held(bench.hold, server, path, 10000),
                     measure.Held(bench.hold, server, big, 1000, SLOW_RATE)]
+            time.sleep(1)  # their coming is work, too: logged, recorded, and the kernel's buffers filled
             beside = measure.requests_load(bench.load, server, path, n, bench.seconds)
             for h in held:
                 h.close()
