@@ -120,6 +120,24 @@ class Disk:
         for name in os.listdir(os.path.join(self.side, "links")):
             os.unlink(os.path.join(self.side, "links", name))
 
+    def unsynced(self):
+        """What was given its name as a blob or backup although its bytes were not durable, or its name never became so.
+        A publish that is under way is in here, too."""
+        written, synced, folders, early, waiting = {}, {}, {}, [], []
+        for c in self.calls():
+            if c.op == "make":
+                written.pop(c.ino, None)
+            elif c.op in ("write", "cut"):
+                written[c.ino] = c.number
+            elif c.op in ("sync", "syncdir"):  # they may end in another order than they began
+                which = synced if c.op == "sync" else folders
+                which[c.ino] = max(which.get(c.ino, 0), c.folder)
+            elif c.op == "rename" and c.what in ("blob", "backup"):
+                if written.get(c.ino, 0) >= synced.get(c.ino, 1):
+                    early.append(f"the bytes of {c.path}")
+                waiting.append(c)
+        return early + [f"the name of {c.path}" for c in waiting if c.number >= folders.get(c.folder, 0)]
+
     # Power
 
     def cut_power(self, rng, all_of_it=False):
