@@ -62,6 +62,11 @@ static int read_wish(const json_t *doc, struct wish *ret, struct err *err)
         return -1;
     if (strchr(ret->user, ':')) /* RFC 7617 section 2 */
         return err_set(err, ERR_INVALID, "'userName' has a colon, which no user name can have");
+    for (const char *p = ret->user; *p; ++p) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return err_set(err, ERR_INVALID,
+                           "'userName' has a control character, which no user name can have");
+    }
     ret->registry = host_of(registry);
     return ret->registry.len ? 0 : err_set(err, ERR_INVALID, "'registry' names no host");
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """POST /validate-creds: would a registry take them? Bare true or false, and never a word of the password."""
 import base64
+import gzip
 import json
 import time
 
@@ -123,11 +124,13 @@ def test_a_registry_that_is_away(make, up, another):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1:{port}", "localhost:{port}", "169.254.169.254",
-                                  "[::1]:{port}", "up.test.evil.example", "up.test@evil.example", "wt", "x" * 300])
-def test_only_upstreams_are_asked(make, up, another, host):
-    reply = ask(make({"up.test": up.url}), wish(host.replace("{port}", str(another.port))))
-    assert reply.status == 403 and reply.json["message"]
-    assert not another.connections and not up.connections
+                                  "[::1]:{port}", "up.test.evil.example", "up.test@evil.example", "wt", "x" * 300, "up.test evil.example",
+                                  "up.test\r\nX-Evil: 1", "https://https://", ":443", "file:///etc/passwd", "ftp://up.test", "../up.test",
+                                  "up.test\\@evil.example", "user:pass@up.test", "' OR '1'='1", "*", "up.test%2eevil.example", "up.test:1"])
+def test_only_upstreams_are_asked(shared, nobody, another, host):
+    reply = ask(shared, wish(host.replace("{port}", str(another.port))))
+    assert reply.status == 403 and reply.json["message"] and "X-Evil" not in reply.headers
+    assert not another.connections and not nobody.connections
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::ffff:127.0.0.1]:{port}", "10.0.0.1"])
@@ -181,18 +184,85 @@ BAD = {
     "no UTF-8": b'{"userName":"\xff","password":"b","registry":"up.test"}',
     "deep": b'{"a":' * 50 + b"1" + b"}" * 50,
     "comment": b"/* */ {}",
+    "deep, 10,000": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+    "lists, 10,000 deep": b"[" * 10_000 + b"]" * 10_000,
+    "a comma too many": b'{"userName":"a","password":"b","registry":"up.test",}',
+    "single quotes": b"{'userName':'a','password':'b','registry':'up.test'}",
+    "names without quotes": b"{userName:1}",
+    "a byte order mark": b"\xef\xbb\xbf" + json.dumps(wish()).encode(),
+    "UTF-16": json.dumps(wish()).encode("utf-16"),
+    "half a surrogate": b'{"userName":"\\ud800","password":"b","registry":"up.test"}',
+    "a surrogate in UTF-8": b'{"userName":"\xed\xa0\x80","password":"b","registry":"up.test"}',
+    "overlong UTF-8": b'{"userName":"\xc0\xaf","password":"b","registry":"up.test"}',
+    "a line end in a string": b'{"userName":"a\nb","password":"b","registry":"up.test"}',
+    "an escape that is none": b'{"userName":"\\x41","password":"b","registry":"up.test"}',
+    "NUL in a name": b'{"userName":"a","password":"b","registry":"up.test","x\\u0000y":1}',
+    "NaN": b'{"userName":"a","password":"b","registry":"up.test","x":NaN}',
+    "a number past 2^63": b'{"userName":"a","password":"b","registry":"up.test","x":9223372036854775808}',
+    "a number past every number": b'{"userName":"a","password":"b","registry":"up.test","x":1e400}',
+    "gzip": gzip.compress(json.dumps(wish()).encode()),
+    "a form": b"userName=a&password=b&registry=up.test",
+    "a multipart form": b'--x\r\nContent-Disposition: form-data; name="userName"\r\n\r\na\r\n--x--\r\n',
+    "XML": b"<request><userName>a</userName></request>",
+    "NUL alone": b"\0",
+    "password twice": b'{"userName":"a","password":"b","password":"c","registry":"up.test"}',
+    "registry twice": b'{"userName":"a","password":"c","registry":"up.test","registry":"evil.example"}',
+    "request twice": b'{"request":{},"request":{"userName":"a","password":"c","registry":"up.test"}}',
+    "other spelling of userName": {"username": "a", "password": "b", "registry": "up.test"},
+    "other spelling of password": {"userName": "a", "Password": "b", "registry": "up.test"},
+    "another's names": {"user": "a", "pass": "b", "server": "up.test"},
+    "userName a list": wish(user=["a"]),
+    "userName an object": wish(user={"a": 1}),
+    "userName false": wish(user=False),
+    "userName 1e400": b'{"userName":1e400,"password":"b","registry":"up.test"}',
+    "password a number": wish(password=7),
+    "password an object": wish(password={}),
+    "registry a number": wish(1),
+    "registry a list": wish(["up.test"]),
+    "registry true": wish(True),
+    "userName with NUL": wish(user="a\0b"),
+    "userName with a line feed": wish(user="a\nb"),
+    "userName with a carriage return": wish(user="a\rb"),
+    "password with a line feed": wish(password="a\nX-Evil: 1"),
+    "password with a carriage return": wish(password="a\rX-Evil: 1"),
+    "registry with NUL": wish("up.test\0.evil.example"),
+    "request a number": {"request": 1},
+    "request true": {"request": True},
+    "request with no userName": {"request": {"password": "b", "registry": "up.test"}},
+    "request with a password null": {"request": wish(password=None)},
+    "request with a registry blank": {"request": wish(" ")},
+    "request with a userName with a colon": {"request": wish(user="a:b")},
 }
 
 
+@pytest.fixture(scope="module")
+def nobody():
+    """An upstream that nobody may ask for what is no request."""
+    u = upstream.Upstream()
+    yield u
+    u.close()
+
+
+@pytest.fixture(scope="module")
+def shared(scratch, nobody):
+    p = proxy.Proxy(scratch, {"up.test": nobody.url}, ["--access-validate-rate", "0"])
+    yield p
+    p.close()
+
+
+def test_there_are_enough_of_them():
+    assert len(BAD) >= 80
+
+
+@pytest.mark.parametrize("path", ["/validate-creds", "/v1alpha2/validate-creds"])
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input(make, up, what):
-    p = make({"up.test": up.url})
-    reply = ask(p, BAD[what])
+def test_bad_input(shared, nobody, path, what):
+    reply = ask(shared, BAD[what], path)
     assert reply.status == 400 and set(reply.json) == {"message"} and reply["Content-Type"] == "application/json"
     for member in ("userName", "password", "registry"):
         if what.startswith(member) and "line end" not in what and "NUL" not in what and "kB" not in what:
             assert member in reply.json["message"], reply.body
-    assert not up.connections
+    assert not nobody.connections
     # It is said what is wrong, not what was sent.
     assert b"X-Evil" not in reply.body
 
