@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections that are slow, idle, half-sent, left or too many: each ends when it should, and says why in the log."""
 import re
+import resource
 import socket
 import struct
 import time
@@ -182,3 +183,34 @@ def test_a_client_that_leaves_amid_its_body_is_noticed(px):
     raw.close()
     line = wait_for(lambda: [l for l in px.log().splitlines() if "/left-amid" in l], timeout=6)[0]
     assert "status=499" in line and "aborted=yes" in line
+
+
+@pytest.fixture
+def many_files():
+    """As many descriptors as 10,000 connections take, for us and, since it is inherited, for what we start."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 12_000), max(before[1], 12_000)))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[0], max(before[1], 12_000)))
+
+
+def test_ten_thousand_idle_connections(make, server, many_files):
+    """They cost memory, a few kB each, and nobody's time; the first of them is as good as new at the end."""
+    p = make({"up.test": server.url}, ["--http-max-connections", "11000", "--http-idle-timeout", "10m"])
+    assert p.manifest(NAME, "1").status == 200
+    open_now = lambda: p.metrics()["rac_connections_open"]  # noqa: E731
+    held = []
+    try:
+        for _ in range(10_000):
+            held.append(socket.create_connection(wire.split(p.address), timeout=30))
+        wait_for(lambda: open_now() >= 10_000, 60, "10,000 connections")
+        for _ in range(20):
+            assert p.manifest(NAME, "1", timeout=30).status == 200
+        for one in (held[0], held[5_000], held[-1]):
+            one.sendall(GET)
+            assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
+    finally:
+        for one in held:
+            one.close()
+    wait_for(lambda: open_now() <= 100, 60, "end of 10,000 connections")
+    assert p.manifest(NAME, "1").status == 200

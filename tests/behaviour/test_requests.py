@@ -17,6 +17,9 @@ def server():
     u.tag("lib/blobs", "1", images.tiny())
     u.tag("tags/list/x", "1", images.tiny())
     u.tag("wta", "1", images.tiny())
+    u.tag("lib/wt", "1", images.tiny())
+    u.tag("wt", "1", images.tiny())
+    u.tag("blobs/manifests/tags", "1", images.tiny())
     u.tag("/".join(["n" * 63] * 3), "1", images.tiny())
     yield u
     u.close()
@@ -33,7 +36,8 @@ def px(scratch, server):
     "..", "a/../b", "a/./b", "a//b", "/a", "a/", "Upper/case", "_first", "-first", ".first", "a/_b", "last_",
     "last-", "last.",
     "a..b", "a._b", "a___b", "sp ace", "%2e%2e/a", "a%2fb", "a%00b", "a%0d%0ab", "a\\b", "a:b", "a@b",
-    "ünicode", "n" * 256,
+    "ünicode", "n" * 256, "%2e%2e", "%2E%2E/%2e%2e/etc/passwd", "a/%2e%2e/b", "..%2f..%2fetc", "a%5cb", "a%2f%2fb", "/", "a/%00", "\x00",
+    "wt/x", "wt/../lib/app", "wt/" + "0" * 31, "wt/" + "0" * 33, "wt/" + "A" * 32 + "/lib/app",
     "/".join(["a"] * 129), "a?b", "a#b", "*", "~a", "a;b", "%61", "a%"])
 def test_malformed_names(px, server, name):
     before = len(server.log)
@@ -45,7 +49,7 @@ def test_malformed_names(px, server, name):
     assert len(server.log) == before
 
 
-@pytest.mark.parametrize("name", ["manifests", "lib/blobs", "tags/list/x", "wta", "/".join(["n" * 63] * 3)])
+@pytest.mark.parametrize("name", ["manifests", "lib/blobs", "tags/list/x", "wta", "lib/wt", "wt", "blobs/manifests/tags", "/".join(["n" * 63] * 3)])
 def test_odd_names_that_are_names(px, name):
     assert px.manifest(name, "1").status == 200
 
@@ -82,7 +86,8 @@ def test_tags(px, tag, status):
 
 
 @pytest.mark.parametrize("path", [f"/v2/{NAME}/tags/list", "/v2/_catalog"])
-@pytest.mark.parametrize("n", ["-1", "abc", "1e12", "", "99999999999999999999", "1.5", "0x10", "%00", " 1"])
+@pytest.mark.parametrize("n", ["-1", "abc", "1e12", "", "99999999999999999999", "1.5", "0x10", "%00", " 1",
+                               "1000000000000", "9223372036854775808", "18446744073709551617", "+1", "1&n=2"])
 def test_page_sizes_that_are_none(px, path, n):
     reply = px.get(f"{path}?n={n.replace(' ', '%20')}")
     assert reply.status in (200, 400)
@@ -98,7 +103,10 @@ def test_page_sizes_that_are_none(px, path, n):
     ("BYTES=0-1", (200, 206)),
     ("bytes=" + ",".join(f"{i}-{i}" for i in range(1000)), (200, 206, 416)),
     ("bytes=" + "0-," * 1000 + "0-", (200, 206, 416)),
-    ("bytes=0-9,\t", (200, 206)), ("bytes=-99999", 206)])
+    ("bytes=0-9,\t", (200, 206)), ("bytes=-99999", 206),
+    ("bytes=18446744073709551615-18446744073709551616", (200, 416)), ("bytes=-18446744073709551616", (200, 206)),
+    ("bytes=-9223372036854775809", (200, 206)), ("bytes=0-9223372036854775807", 206), ("bytes=9223372036854775807-", 416),
+    ("bytes=0-\xb2", 200), ("bytes=" + "9" * 5000 + "-", (200, 416)), ("bytes=0-1;2-3", 200), ("x" * 60_000, 200)])
 def test_ranges_of_all_sorts(px, server, value, status):
     image = images.tiny()
     data = image.blobs[image.layers[0]]
@@ -119,12 +127,23 @@ def test_ranges_of_all_sorts(px, server, value, status):
 
 @pytest.mark.parametrize("value", ["Basic", "Basic x", "Basic Og==", "Basic bm9jb2xvbg==", "Basic /////w==",
                                    "Bearer", "Bearer x y z",
-                                   "Digest a=b", "x" * 8000, "Basic " + "QUFB" * 2000, "\xff\xfe"])
+                                   "Digest a=b", "x" * 8000, "Basic " + "QUFB" * 2000, "\xff\xfe",
+                                   "", ":", "Basic :", "Basic AAAA", "basic " + "Og==" * 2, "Bearer \xff", "Basic " + "QUFB" * 15_000])
 def test_authorization_that_nobody_asked_for_stays_here(px, server, value):
     before = len(server.log)
     reply = px.fetch("GET", f"/v2/{NAME}/manifests/1", {"Authorization": value})
     assert reply.status in (200, 400, 401)
     assert all(s["Authorization"] is None for s in server.log[before:])
+
+
+@pytest.mark.parametrize("header", ["Accept", "Authorization", "Range", "If-None-Match", "User-Agent", "X-Meta-Rac-Node"])
+@pytest.mark.parametrize("size,statuses", [(60_000, (200, 400, 401)), (1 << 16, (431,)), (1 << 20, (431,))])
+def test_headers_of_64_kib(px, header, size, statuses):
+    """Below the limit of a head it is a header like any other, above it is refused."""
+    with wire.Raw(px.address) as raw:
+        raw.send(f"GET /v2/{NAME}/manifests/1 HTTP/1.1\r\nHost: x\r\n{header}: ".encode() + b"x" * size + b"\r\n\r\n")
+        assert raw.read_reply().status in statuses
+    assert px.get("/v2/").status == 200
 
 
 RAW = {
@@ -152,6 +171,20 @@ RAW = {
     "h2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "h2c upgrade": b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
                    b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\n",
+    "absolute, of a file": b"GET file:///etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "absolute, another scheme": b"GET gopher://x/v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "two hosts": b"GET /v2/ HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n",
+    "no host": b"GET /v2/ HTTP/1.1\r\nConnection: close\r\n\r\n",
+    "chunked twice": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+                     b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+    "chunked, then not": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"
+                         b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+    "chunk size past 2^64": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000003\r\nabc\r\n0\r\n\r\n"
+                            b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+    "chunk extension of 20 KB": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;" + b"x" * 20_000 + b"\r\nabc\r\n0\r\n\r\n",
+    "line feed in a chunk extension": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0;a\nb\r\n\r\n"
+                                      b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
+    "length with a plus": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nabcdeGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n",
     "broken chunks": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
     "expect": b"POST /v2/ HTTP/1.1\r\nHost: x\r\nExpect: miracles\r\nContent-Length: 1\r\nConnection: close\r\n\r\na",
 }
