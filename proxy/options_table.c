@@ -396,7 +396,7 @@ const struct option_def option_table[] = {
      .name = "tokens.max-unpacked-size",
      .type = OPTION_SIZE,
      MEMBER(token_max_unpacked_bytes),
-     .initial = "4GiB",
+     .initial = "1GiB",
      .min = 1 * KIB,
      .max = 1 * TIB,
      .help =

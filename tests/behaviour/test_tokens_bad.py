@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests for container tokens that cannot be: each is refused with an answer that says why, and costs little."""
 import base64
+import concurrent.futures
 import gzip
 import json
 import os
-import subprocess
 import time
 import zlib
 
@@ -257,9 +257,11 @@ def test_15_mib_of_a_layer(px, scratch):
 
 @pytest.fixture(scope="module")
 def bomb():
-    """A gzip of 10 GB of zeros, packed once more for the gzip: location: some 20 kB."""
-    out = subprocess.run("head -c 10000000000 /dev/zero | gzip -9", shell=True, stdout=subprocess.PIPE, check=True).stdout
-    return out
+    """A gzip of 10 GB of zeros, some 10 MB that inflate to a thousand times as much: one piece that refers to nothing before
+    it, again and again. Its end is missing: nobody may get there."""
+    piece = zlib.compressobj(9, zlib.DEFLATED, -15)
+    zeros = piece.compress(bytes(10_000_000)) + piece.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + zeros * 1000
 
 
 def memory(p):
@@ -278,6 +280,21 @@ def test_a_bomb_is_refused_in_bounded_memory_and_time(make, site, bomb, kind):
     assert time.monotonic() - begin < 30
     assert memory(p) - before < 600 << 10, "kB; a sanitizer keeps what was freed"
     assert p.get("/healthz").status == 200
+
+
+def test_bombs_hold_up_nobody_whose_layers_are_known(make, site, bomb):
+    """Two threads check layers. Both have a bomb, and two more wait; tokens are made all the while."""
+    p = make({"up.test": site.url}, ["--tokens-rate", "0", "--tokens-max-unpacked-size", "256MiB"])
+    assert p.fetch("POST", "/container-token", body=layers(GOOD)).status == 200
+    wrong = layers({"location": data(bomb), "gzipDigest": wire.sha256(bomb), "gzipSize": len(bomb), "tarDigest": SHA})
+    meanwhile = []
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        bombs = [pool.submit(p.fetch, "POST", "/container-token", body=wrong, timeout=300) for _ in range(4)]
+        while not any(b.done() for b in bombs):
+            for wanted in (layers(GOOD), body()):
+                meanwhile.append(p.fetch("POST", "/container-token", body=wanted, timeout=60).status)
+        assert [b.result().status for b in bombs] == [413] * 4
+    assert len(meanwhile) > 2 and set(meanwhile) == {200}, meanwhile
 
 
 def test_a_body_that_inflates_to_more_than_it_says(px):
