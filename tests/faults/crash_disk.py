@@ -121,7 +121,7 @@ class Disk:
             os.unlink(os.path.join(self.side, "links", name))
 
     def unsynced(self):
-        """What was given its name as a blob or backup although its bytes were not durable, or its name never became so.
+        """What was given its name as a blob or backup although its bytes were not durable; blobs whose name never became so.
         A publish that is under way is in here, too."""
         written, synced, folders, early, waiting = {}, {}, {}, [], []
         for c in self.calls():
@@ -135,7 +135,8 @@ class Disk:
             elif c.op == "rename" and c.what in ("blob", "backup"):
                 if written.get(c.ino, 0) >= synced.get(c.ino, 1):
                     early.append(f"the bytes of {c.path}")
-                waiting.append(c)
+                if c.what == "blob":  # a backup that was killed was not said to be one
+                    waiting.append(c)
         return early + [f"the name of {c.path}" for c in waiting if c.number >= folders.get(c.folder, 0)]
 
     # Power
