@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/jobs.h"
 
-#include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "common/need.h"
 
 struct job {
     struct job *next;
@@ -91,14 +90,8 @@ struct jobs *jobs_new(unsigned threads)
     jobs->front.tail = &jobs->front.head;
     jobs->behind.tail = &jobs->behind.head;
     jobs->threads = threads;
-    sigset_t all, old;
-    sigfillset(&all); /* signals are for the thread that waits for them */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    for (unsigned i = 0; i < threads; ++i) {
-        int rc = pthread_create(&jobs->thread[i], NULL, worker, jobs);
-        assert(rc == 0);
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    for (unsigned i = 0; i < threads; ++i)
+        need_thread(&jobs->thread[i], "thread for work in the background", worker, jobs);
     return jobs;
 }
 

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/need.h"
 
 struct post {
     struct post *next;
@@ -58,10 +59,9 @@ struct loop *loop_new(unsigned index)
 {
     struct loop *loop = mem_new(struct loop);
     loop->index = index;
-    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    loop->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    assert(loop->epoll_fd >= 0 && loop->timer_fd >= 0 && loop->event_fd >= 0);
+    loop->epoll_fd = need_fd(epoll_create1(EPOLL_CLOEXEC), "event loop");
+    loop->timer_fd = need_fd(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), "timer");
+    loop->event_fd = need_fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "mailbox");
     epoll_add(loop, loop->timer_fd, EPOLLIN, &loop->timer_fd);
     epoll_add(loop, loop->event_fd, EPOLLIN, &loop->event_fd);
     pthread_mutex_init(&loop->lock, NULL);

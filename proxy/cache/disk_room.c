@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +11,7 @@
 #include "common/fs.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/need.h"
 #include "proxy/cache/disk_impl.h"
 
 /*
@@ -373,12 +372,7 @@ static void *janitor_main(void *arg)
 
 void disk_room_start(struct disk *d)
 {
-    sigset_t all, old;
-    sigfillset(&all); /* signals are for the thread that waits for them */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&d->janitor, NULL, janitor_main, d);
-    assert(rc == 0);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    need_thread(&d->janitor, "thread for eviction", janitor_main, d);
 }
 
 void disk_room_stop(struct disk *d)

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/need.h"
 #include "common/metrics.h"
 #include "proxy/records/collect.h"
 #include "proxy/records/feed.h"
@@ -475,9 +476,7 @@ struct records *records_new(const struct records_config *config)
     c->ring = mem_zalloc(c->workers * sizeof(struct ring *));
     for (unsigned i = 0; i < c->workers; ++i)
         c->ring[i] = ring_new(RING_BYTES);
-    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->wake_fd < 0)
-        abort(); /* out of descriptors before the first connection */
+    c->wake_fd = need_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "mailbox");
     c->written_pulls = metric_get("rac_records_written_total", "kind=\"pull\"");
     c->written_checks = metric_get("rac_records_written_total", "kind=\"check\"");
     c->dropped_records = metric_get("rac_records_dropped_total", "reason=\"store\"");
@@ -489,8 +488,7 @@ struct records *records_new(const struct records_config *config)
     c->collect = collect_new(config->check_window_ms, &out);
     pthread_mutex_init(&c->cursor_lock, NULL);
     set_wall(c);
-    if (pthread_create(&c->thread, NULL, run, c) != 0)
-        abort();
+    need_thread(&c->thread, "thread for pull records", run, c);
     return c;
 }
 

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/need.h"
 #include "proxy/state/redis_impl.h"
 
 #define COMPLAIN_MS 60000
@@ -317,12 +318,7 @@ void redis_state_close(struct state *base)
 
 static void start(struct redis_state *s)
 {
-    sigset_t all, old;
-    sigfillset(&all); /* signals are for the thread that waits for them */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->thread, NULL, thread_main, s);
-    assert(rc == 0);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    need_thread(&s->thread, "thread that speaks to Redis", thread_main, s);
 }
 
 /* Until it is ready, or time is over. */

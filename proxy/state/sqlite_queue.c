@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <assert.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/need.h"
 #include "proxy/state/sqlite_impl.h"
 
 static void push(struct sqlite_queue *q, struct sqlite_call *call)
@@ -277,18 +277,12 @@ static void *reader_main(void *arg)
 
 void sqlite_queue_start(struct sqlite_state *s)
 {
-    sigset_t all, old;
-    sigfillset(&all); /* signals are for the thread that waits for them */
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(&s->writer_thread, NULL, writer_main, s);
-    assert(rc == 0);
+    need_thread(&s->writer_thread, "thread that writes to the state", writer_main, s);
     for (int i = 0; i < SQLITE_STATE_READERS; ++i) {
         struct reader *r = mem_new(struct reader);
         *r = (struct reader){s, &s->reader[i]};
-        rc = pthread_create(&s->reader_thread[i], NULL, reader_main, r);
-        assert(rc == 0);
+        need_thread(&s->reader_thread[i], "thread that reads the state", reader_main, r);
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void sqlite_queue_stop(struct sqlite_state *s)
