@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "common/mem.h"
+
 static inline unsigned hash_bytes(const void *bytes, size_t len)
 {
     const char *p = bytes;
@@ -24,6 +26,8 @@ static inline unsigned hash_bytes(const void *bytes, size_t len)
     return (unsigned)(h ^ (h >> 32));
 }
 
+/* By itself it ends the process without a word where there is no memory. */
+#define uthash_malloc(size)          mem_alloc(size)
 #define HASH_FUNCTION(key, len, ret) (ret) = hash_bytes((key), (len))
 #include <uthash.h>
 #endif

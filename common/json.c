@@ -2,8 +2,15 @@
 #include "common/json.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "common/mem.h"
+
+/* Without memory a member would be left out of a document, and nobody would know. */
+__attribute__((constructor)) static void set_memory(void)
+{
+    json_set_alloc_funcs(mem_alloc, free);
+}
 
 /* jansson's own depth limit is compiled in at 2048, and its parser recurses: look before it does. */
 static bool too_deep(const char *p, size_t len)

@@ -6,12 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+void mem_none(void)
+{
+    (void)fputs("rac: out of memory\n", stderr);
+    abort();
+}
+
 static void *checked(void *p)
 {
-    if (!p) {
-        (void)fputs("rac: out of memory\n", stderr);
-        abort();
-    }
+    if (!p)
+        mem_none();
     return p;
 }
 

@@ -16,5 +16,8 @@ char *mem_strndup(const char *s, size_t len) __attribute__((malloc, returns_nonn
 void *mem_dup(const void *p, size_t len) __attribute__((malloc, returns_nonnull)); /* + one NUL behind */
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), malloc, returns_nonnull));
 
+/* Says that there is no memory, and ends the process: for libraries that tell us, where we cannot go on. */
+void mem_none(void) __attribute__((noreturn));
+
 #define mem_new(type) ((type *)mem_zalloc(sizeof(type)))
 #endif

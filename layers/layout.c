@@ -3,8 +3,8 @@
 
 #include <errno.h>
 #include <libgen.h>
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 #include "layers/inject.h"
 #include "layers/layout_blobs.h"

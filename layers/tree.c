@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 
 #define XATTR_BYTES_MAX 65536 /* the kernel's limits on a list and on a value */

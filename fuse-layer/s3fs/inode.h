@@ -22,9 +22,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <uthash.h>
 
 #include "common/err.h"
+#include "common/mem.h"
+#define uthash_malloc(size) mem_alloc(size) /* by itself it ends without a word */
+#include <uthash.h>
+
 #include "fuse-layer/s3fs/s3.h"
 
 #define INODE_ROOT_ID 1 /* FUSE_ROOT_ID */

@@ -3,9 +3,11 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <uthash.h>
 
 #include "common/mem.h"
+#define uthash_malloc(size) mem_alloc(size) /* by itself it ends without a word */
+#include <uthash.h>
+
 #include "fuse-layer/s3fs/s3.h"
 
 #define LEARNED_MAX 1024 /* buckets; then all are forgotten, and learned again when they are used */

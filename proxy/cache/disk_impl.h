@@ -14,8 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "proxy/cache/disk.h"
 #include "proxy/cache/disk_table.h"
 

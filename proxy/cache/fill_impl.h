@@ -4,9 +4,9 @@
 /* For fill*.c only. */
 #include <pthread.h>
 #include <stdatomic.h>
-#include <uthash.h>
 
 #include "common/digest.h"
+#include "common/hash.h"
 #include "common/metrics.h"
 #include "proxy/cache/fill.h"
 #include "proxy/cache/fill_window.h"

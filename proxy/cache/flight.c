@@ -5,8 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 
 #define SHARDS 16

@@ -30,9 +30,19 @@ struct upstream_shared {
     struct stats_row *rows;
 };
 
+static void *zeroed(size_t count, size_t size)
+{
+    size_t all;
+    if (__builtin_mul_overflow(count, size, &all))
+        mem_none();
+    return mem_zalloc(all);
+}
+
+/* Of its errors, no memory looks like any other: the URL that it could not copy is then one "without a
+ * scheme". */
 static void start_curl(void)
 {
-    CURLcode rc = curl_global_init(CURL_GLOBAL_DEFAULT);
+    CURLcode rc = curl_global_init_mem(CURL_GLOBAL_DEFAULT, mem_alloc, free, mem_realloc, mem_strdup, zeroed);
     assert(rc == CURLE_OK);
     /* A TLS connection that the other end closed is written to once more when it is shut down. */
     struct sigaction now;

@@ -2,8 +2,8 @@
 #ifndef RAC_UPSTREAM_CLIENT_IMPL_H
 #define RAC_UPSTREAM_CLIENT_IMPL_H
 /* What client.c, fetch.c and token_flight.c know of each other. Private to proxy/upstream. */
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "proxy/upstream/client.h"
 #include "proxy/upstream/env_proxy.h"
 #include "proxy/upstream/mux.h"

@@ -4,10 +4,10 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdint.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/mem.h"
 
 struct token_entry {
