@@ -224,6 +224,12 @@ SAME(mmap, mmap64);
 
 /* ---- files ---- */
 
+/* "create": whichever function opens a file to write to it. */
+static bool open_fails(const char *call, const char *path, int flags)
+{
+    return fails(call, path, -1) || (flags & (O_WRONLY | O_RDWR | O_CREAT) && fails("create", path, -1));
+}
+
 static mode_t mode_of(int flags, va_list ap)
 {
     return flags & (O_CREAT | __O_TMPFILE) ? va_arg(ap, mode_t) : 0;
@@ -236,7 +242,7 @@ int open(const char *path, int flags, ...)
     va_start(ap, flags);
     mode_t mode = mode_of(flags, ap);
     va_end(ap);
-    return fails("open", path, -1) ? -1 : next(path, flags, mode);
+    return open_fails("open", path, flags) ? -1 : next(path, flags, mode);
 }
 SAME(open, open64);
 
@@ -250,7 +256,7 @@ int openat(int dir, const char *path, int flags, ...)
     va_end(ap);
     /* A relative name is one of a folder that is open. */
     const char *shown = plan && dir >= 0 && path[0] != '/' ? path_of(dir, text, sizeof text) : path;
-    return fails("openat", shown, -1) ? -1 : next(dir, path, flags, mode);
+    return open_fails("openat", shown, flags) ? -1 : next(dir, path, flags, mode);
 }
 SAME(openat, openat64);
 
