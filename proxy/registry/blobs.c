@@ -38,6 +38,7 @@ struct ask {
     struct blob_report *report;
     unsigned joins, busy, restored;
     struct loop_timer again;
+    struct err *unread; /* what the state failed with, which knows whether the blob is ours; malloc'd */
 };
 
 static void ask_unref(struct ask *a)
@@ -45,6 +46,7 @@ static void ask_unref(struct ask *a)
     if (--a->refs)
         return;
     target_unref(a->t);
+    free(a->unread);
     free(a);
 }
 
@@ -74,8 +76,10 @@ static void refused_reference(const struct ask *a, char *out, size_t cap)
 static void ask_refused(struct ask *a, const struct err *err)
 {
     char reference[DIGEST_STR_MAX + 8];
-    if (!a->linked &&
-        (err->code == ERR_BLOB_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED)) {
+    bool no = err->code == ERR_BLOB_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
+    if (no && a->unread)
+        err = a->unread; /* it may be ours, which no upstream has */
+    if (!a->linked && no) {
         refused_reference(a, reference, sizeof reference);
         tags_refuse(a->g->tags, a->t->repo, reference, err, &a->t->tags);
     }
@@ -267,7 +271,10 @@ static void on_restored_document(void *arg, void *result, const struct err *err)
         serve_restored_layer(a);
     else if (err->code == ERR_NOT_FOUND)
         from_upstream(a);
-    else
+    else if (err->code == ERR_OVERLOADED || err->code == ERR_IO) {
+        a->unread = mem_dup(err, sizeof *err);
+        from_upstream(a); /* most blobs are the image's own */
+    } else
         ask_fail(a, err);
     ask_unref(a);
 }
