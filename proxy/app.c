@@ -17,7 +17,6 @@
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_head.h"
 #include "proxy/registry/reply.h"
-#include "proxy/state/sqlite.h"
 
 #define JOB_THREADS     4
 #define LINKS_IN_MEMORY 200000
@@ -246,7 +245,7 @@ static int open_stores(struct app *app, struct err *err)
 {
     const struct options *o = app->options;
     app->jobs = jobs_new(JOB_THREADS);
-    if (sqlite_state_open(o->data_dir, &app->state, err) < 0)
+    if (app_state_open(app, err) < 0)
         return -1;
     struct disk_options disk = {.dir = o->data_dir,
                                 .limit_bytes = o->cache_size_bytes,
@@ -394,8 +393,7 @@ static void end(struct app *app)
     jobs_free(app->jobs); /* runs what is queued: the stores must still be there */
     if (app->store)
         app->store->ops->close(app->store);
-    if (app->state)
-        app->state->ops->close(app->state);
+    app_state_close(app);
     app_tokens_free(app);
     rate_free(app->api.validations);
     variants_free(app->variants);

@@ -20,6 +20,7 @@ struct app {
 
     struct jobs *jobs, *layer_jobs;
     struct state *state;
+    int data_lock; /* of the data folder, where the state is not in it; else -1 */
     struct blob_store *store;
     struct cache_env env;
     struct access *access;
@@ -57,6 +58,9 @@ struct app_worker {
 /* app_config.c: options -> what requests go by. Loads injection files and checks their local layers. */
 int app_config_new(const struct options *o, const uint8_t scope_key[32], struct registry_config **ret,
                    struct err *err);
+/* app_state.c: the state that the options ask for; the data folder is ours alone then. */
+int app_state_open(struct app *app, struct err *err);
+void app_state_close(struct app *app);
 /* app_access.c: the part of the options that access goes by. */
 struct access *app_access_new(const struct options *o);
 void app_access_reload(struct access *a, const struct options *o);

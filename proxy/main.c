@@ -44,6 +44,11 @@ static int backup(const struct options *o)
 {
     struct err err;
     (void)umask(027); /* the state knows who may read what */
+    if (o->state_url) {
+        (void)err_set(&err, ERR_UNSUPPORTED,
+                      "the state is in Redis: that is what wants a copy (docs/redis.md)");
+        return complain(&err, 1);
+    }
     if (sqlite_state_backup(o->data_dir, o->action_file, &err) < 0)
         return complain(&err, 1);
     (void)printf("%s: the state of %s\n", o->action_file, o->data_dir);

@@ -13,6 +13,7 @@
 #include "proxy/options_check.h"
 #include "proxy/options_endpoint.h"
 #include "proxy/options_file.h"
+#include "proxy/options_state.h"
 #include "proxy/options_upstream.h"
 
 static void cleanup_options_fn(struct options **o)
@@ -41,14 +42,17 @@ void options_free(struct options *o)
         options_endpoint_clear(&o->endpoints[i]);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
-    char *const strings[] = {o->config_file,       o->tls_certificate, o->tls_key,
-                             o->data_dir,          o->inject_all,      o->default_upstream,
-                             o->public_host,       o->k8s_proxy_name,  o->k8s_exempt_namespaces,
-                             o->k8s_architectures, o->k8s_clients,     o->tls_client_ca,
-                             o->layer_hosts,       o->layer_ca,        o->user,
-                             o->action_file,       o->action_since,    o->action_names};
+    char *const strings[] = {o->config_file,        o->tls_certificate, o->tls_key,
+                             o->data_dir,           o->inject_all,      o->default_upstream,
+                             o->public_host,        o->k8s_proxy_name,  o->k8s_exempt_namespaces,
+                             o->k8s_architectures,  o->k8s_clients,     o->tls_client_ca,
+                             o->layer_hosts,        o->layer_ca,        o->user,
+                             o->action_file,        o->action_since,    o->action_names,
+                             o->state_password_file};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
+    option_free_secret(o->state_url);
+    option_free_secret(o->state_password);
     free(o->listen);
     free(o->upstreams);
     free(o->rules);

@@ -106,6 +106,9 @@ struct options {
 
     /* store */
     char *data_dir;
+    char *state_url;             /* NULL: embedded */
+    char *state_password_file;   /* NULL: none */
+    char *state_password;        /* what it says */
     uint64_t cache_size_bytes;   /* 0: by percent */
     uint32_t cache_size_percent; /* 1..100, of the file system */
     uint64_t cache_memory_bytes; /* manifests kept in memory */

@@ -9,6 +9,7 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "proxy/options_account.h"
+#include "proxy/options_state.h"
 
 static const struct option_origin *origin_by_name(const struct options *o, const char *name)
 {
@@ -138,7 +139,7 @@ int option_check_all(struct options *o, struct err *err)
     const struct option_def *data = option_by_name("data");
     struct stat st;
     if (check_tls(o, err) < 0 || check_upstreams(o, err) < 0 || check_default_upstream(o, err) < 0 ||
-        check_injection(o, err) < 0 || option_check_access(o, err) < 0)
+        check_injection(o, err) < 0 || option_check_access(o, err) < 0 || option_check_state(o, err) < 0)
         return -1;
     if (stat(o->data_dir, &st) == 0 && !S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, "%s: '%s' is not a folder",

@@ -81,6 +81,7 @@ const char *option_meta(const struct option_def *def)
     case OPTION_BOOL:
     case OPTION_NAME:
     case OPTION_AUTHORITY:
+    case OPTION_STATE:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_LISTEN:
@@ -151,6 +152,9 @@ void option_describe(const struct option_def *def, struct buf *out)
         return;
     case OPTION_AUTHORITY:
         (void)buf_add_str(out, "host, or host:port");
+        return;
+    case OPTION_STATE:
+        (void)buf_add_str(out, "URL");
         return;
     case OPTION_HOSTS:
         (void)buf_add_str(out, "hosts, commas between them");

@@ -183,6 +183,21 @@ const struct option_def option_table[] = {
                      "~/.local/state/rac-proxy",
      .help = "Folder of everything that is kept: blobs, partial downloads, state. Made if it is not there."},
     {.group = "Store",
+     .name = "state",
+     .type = OPTION_STATE,
+     MEMBER(state_url),
+     .initial_text = "a file in data",
+     .meta = "URL",
+     .help =
+         "A Redis that several replicas share what they know in: redis://HOST:PORT/DB, "
+         "redis+unix:///SOCKET or redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB, with USER@ in front of the "
+         "host where Redis knows users. docs/redis.md says what it must be."},
+    {.group = "Store",
+     .name = "state-password-file",
+     .type = OPTION_FILE,
+     MEMBER(state_password_file),
+     .help = "Its first line is the password for that Redis."},
+    {.group = "Store",
      .name = "cache.size",
      .type = OPTION_SIZE_OR_PERCENT,
      MEMBER(cache_size_bytes),

@@ -14,6 +14,7 @@
 #include "proxy/options_account.h"
 #include "proxy/options_address.h"
 #include "proxy/options_endpoint.h"
+#include "proxy/options_state.h"
 
 static void *member(const struct options *o, size_t offset)
 {
@@ -250,6 +251,11 @@ int option_set(struct options *o, const struct option_def *def, const char *text
         set_string(o, def, text_copy);
         return 0;
     }
+    case OPTION_STATE:
+        if (option_parse_state(text, where, err) < 0)
+            return -1;
+        set_string(o, def, mem_strdup(text));
+        return 0;
     case OPTION_HOSTS:
         return set_hosts(o, def, text, where, err);
     case OPTION_WORDS:
@@ -297,6 +303,9 @@ void option_show(const struct options *o, const struct option_def *def, struct b
         (void)buf_add_str(out, s ? s : "");
         return;
     }
+    case OPTION_STATE:
+        option_show_state(*(char **)member(o, def->offset), out);
+        return;
     case OPTION_ROLES:
         option_show_roles(*(unsigned *)member(o, def->offset), out);
         return;
@@ -317,6 +326,8 @@ bool option_same(const struct options *a, const struct options *b, const struct 
     }
     if (def->type == OPTION_ENDPOINTS)
         return option_endpoints_same(a, b);
+    if (def->type == OPTION_STATE) /* what is not shown counts, too */
+        return strcmp(a->state_url ? a->state_url : "", b->state_url ? b->state_url : "") == 0;
     assert(!option_is_list(def));
     cleanup_buf struct buf text_a = {0};
     cleanup_buf struct buf text_b = {0};
@@ -350,6 +361,7 @@ void option_copy(struct options *to, const struct options *from, const struct op
     case OPTION_FOLDER:
     case OPTION_USER:
     case OPTION_AUTHORITY:
+    case OPTION_STATE:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_NAME: {

@@ -344,13 +344,20 @@ static int wait_ready(struct redis_state *s, struct err *err)
 
 int redis_state_open(const struct redis_options *options, struct state **ret, struct err *err)
 {
+    struct redis_url url;
+    if (redis_url_parse(options->url, &url, err) < 0)
+        return err_wrap(err, "state");
+    if (options->password && !url.password)
+        url.password = mem_strdup(options->password);
+    if (url.user && !url.password) {
+        redis_url_clear(&url);
+        return err_set(err, ERR_INVALID, "state: a user needs a password");
+    }
     struct redis_state *s = mem_new(struct redis_state);
     pthread_condattr_t monotonic;
-    if (redis_url_parse(options->url, &s->url, err) < 0) {
-        free(s);
-        return err_wrap(err, "state");
-    }
+    s->url = url;
     s->base.ops = &redis_state_ops;
+    s->base.shared = true;
     s->open_ms = options->open_ms ? options->open_ms : REDIS_STATE_OPEN_MS;
     s->command_ms = options->command_ms ? options->command_ms : REDIS_STATE_COMMAND_MS;
     for (int i = 0; i < REDIS_SCRIPT_COUNT; ++i)

@@ -14,9 +14,10 @@
 #include "proxy/state/state.h"
 
 struct redis_options {
-    const char *url;     /* redis_url.h */
-    uint32_t open_ms;    /* how long a start waits for it; 0: 10 s */
-    uint32_t command_ms; /* an answer within; 0: 3 s */
+    const char *url;      /* redis_url.h */
+    const char *password; /* NULL: the URL's, or none */
+    uint32_t open_ms;     /* how long a start waits for it; 0: 10 s */
+    uint32_t command_ms;  /* an answer within; 0: 3 s */
 };
 
 /* Connects, and waits for it. Errors say where Redis is, and why it does not do: away, log-in refused, made

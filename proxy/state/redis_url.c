@@ -70,11 +70,12 @@ static int take_login(struct redis_url *u, struct slice *rest, struct err *err)
     struct slice password = {rest->p, (size_t)(at - rest->p)};
     *rest = (struct slice){at + 1, rest->len - password.len - 1};
     struct slice user = slice_cut(&password, ':');
-    if (!password.p || !password.len)
-        return err_set(err, ERR_INVALID, "user without a password: " EXPECTED);
+    if (password.p ? !password.len : !user.len)
+        return err_set(err, ERR_INVALID, "nothing stands %s: " EXPECTED,
+                       password.p ? "between ':' and '@'" : "before '@'");
     if (user.len && !(u->user = unescape(user)))
         return err_set(err, ERR_INVALID, "the user holds a '%%' that begins no escape: write %%25");
-    if (!(u->password = unescape(password)))
+    if (password.p && !(u->password = unescape(password)))
         return err_set(err, ERR_INVALID, "the password holds a '%%' that begins no escape: write %%25");
     return 0;
 }

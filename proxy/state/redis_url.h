@@ -10,7 +10,8 @@
  *
  * Of the last, the hosts are Sentinels (port 26379 if not said), asked one after the other for the address of
  * the primary that they watch under that name; user and password are those of the primary. User, password
- * and socket may be percent-encoded; an IPv6 address stands in brackets.
+ * and socket may be percent-encoded; an IPv6 address stands in brackets. A user alone (user@) is one whose
+ * password comes another way.
  */
 #include <stdbool.h>
 #include <stdint.h>

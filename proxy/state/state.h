@@ -162,6 +162,7 @@ struct state_ops {
 
 struct state {
     const struct state_ops *ops;
+    bool shared;           /* other processes write to it, too: what was read of it may have changed since */
     uint8_t scope_key[32]; /* random, made with the store: keys struct upstream.scope */
     /* For /metrics. Microseconds are from call to answer, waiting included. dropped: puts without a callback
      * that were lost because the queue was full or the store failed. */

@@ -16,10 +16,12 @@
 #define PRUNE_TICKS  30
 #define PRUNE_BATCH  500 /* a transaction that others do not notice */
 #define PRUNE_GAP_MS 50
+#define SEEN_MS      3000 /* for so long, what a state that others write to said is believed */
 
 struct entry {
     struct lru_entry lru;
     struct grant *token;
+    uint64_t seen_ms; /* when the state last had it, monotonic */
 };
 
 struct tokens {
@@ -66,6 +68,7 @@ static void add(struct lru_shard *s, struct grant *token)
 {
     struct entry *e = mem_new(struct entry);
     e->token = grant_ref(token);
+    e->seen_ms = clock_mono_ms();
     lru_add(s, e, e->token->bits, 1);
 }
 
@@ -85,6 +88,12 @@ void tokens_free(struct tokens *t)
     free(t);
 }
 
+/* Another process may have revoked it. */
+static bool is_old(const struct tokens *t, const struct entry *e)
+{
+    return t->state->shared && clock_mono_ms() - e->seen_ms >= SEEN_MS;
+}
+
 static bool is_over(const struct grant *token)
 {
     return token->expires_ms <= clock_wall_ms();
@@ -100,7 +109,7 @@ struct grant *tokens_try(struct tokens *t, struct slice text)
     struct entry *e = lru_find(s);
     if (e && is_over(e->token)) {
         lru_drop(s, e);
-    } else if (e) {
+    } else if (e && !is_old(t, e)) {
         found = grant_ref(e->token);
     }
     lru_unlock(s);
@@ -152,14 +161,43 @@ static void set_unknown(struct get *g)
                   TOKEN_SHOWN, g->text);
 }
 
+/* The state does not answer: what it said before holds, where that is known here. */
+static struct grant *remembered(struct get *g)
+{
+    struct grant *found = NULL;
+    uint8_t bits[GRANT_BITS];
+    (void)grant_check(slice_of(g->text), bits);
+    struct lru_shard *s = lru_lock(g->t->known, bits, sizeof bits);
+    struct entry *e = lru_find(s);
+    if (e && !is_over(e->token))
+        found = grant_ref(e->token);
+    lru_unlock(s);
+    return found;
+}
+
+/* The state has it no more: another process revoked it. */
+static void forget(struct get *g)
+{
+    uint8_t bits[GRANT_BITS];
+    (void)grant_check(slice_of(g->text), bits);
+    struct lru_shard *s = lru_lock(g->t->known, bits, sizeof bits);
+    struct entry *e = lru_find(s);
+    if (e)
+        lru_drop(s, e);
+    lru_unlock(s);
+}
+
 static void on_token(void *arg, const struct state_token *st, const struct err *err)
 {
     struct get *g = arg;
     struct tokens *t = g->t;
     if (err) {
-        get_end(g, NULL, err);
+        struct grant *known = remembered(g);
+        get_end(g, known, known ? NULL : err);
         return;
     }
+    if (!st && t->state->shared)
+        forget(g);
     /* Revoked or not, meanwhile? Whoever asks again finds out. */
     if (!st || st->expires_ms <= clock_wall_ms() || t->revocations != g->revocations) {
         if (st && t->revocations != g->revocations) {
@@ -178,6 +216,9 @@ static void on_token(void *arg, const struct state_token *st, const struct err *
     struct entry *e = lru_find(s);
     if (e) { /* its pulls are counted there */
         token = grant_ref(e->token);
+        e->seen_ms = clock_mono_ms();
+        if (t->state->shared)
+            token->pulls = st->pulls + token->unsaved;
     } else if (t->revocations == g->revocations) {
         token = grant_new(st, slice_of(g->text));
         add(s, token);

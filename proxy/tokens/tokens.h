@@ -9,7 +9,9 @@
  *     get ───> state ──┴─> struct grant, or "unknown or expired"
  *     revoke ─> out of memory, out of the state ──> answered
  *
- * One table for all workers, so that a revocation holds everywhere at once. Any worker's loop. Guesses are
+ * One table for all workers, so that a revocation holds everywhere at once. Where other processes share the
+ * state, it holds there within 3 s: for so long a token is believed, and longer only while the state does not
+ * answer. Any worker's loop. Guesses are
  * counted per address: past the limit, unknown tokens are answered ERR_LIMITED. Tokens that exist are not: an
  * address may be that of a whole site, where somebody still tries what has expired.
  */

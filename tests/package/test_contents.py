@@ -27,7 +27,7 @@ def test_what_is_in_it(deb):
 
 def test_what_it_says_of_itself(deb):
     fields = dict(line.split(": ", 1) for line in output("dpkg-deb", "-f", deb).splitlines() if re.match(r"[A-Z][\w-]*: ", line))
-    for library in ("libc6", "libcurl4", "libh2o-evloop0.13", "libssl3", "libsqlite3-0", "adduser"):
+    for library in ("libc6", "libcurl4", "libh2o-evloop0.13", "libssl3", "libsqlite3-0", "libhiredis0.14", "adduser"):
         assert re.search(rf"(^|, ){re.escape(library)}\b", fields["Depends"]), fields["Depends"]
     assert fields["Package"] == "rac-proxy" and fields["Architecture"] == output("dpkg", "--print-architecture").strip()
 

@@ -69,7 +69,7 @@ static void test_url_bad(void **state)
                                        "redis://h h",
                                        "redis://[::1",
                                        "redis://[::1]x",
-                                       "redis://sesame@h",
+                                       "redis://@h",
                                        "redis://sesame:@h",
                                        "redis://a:sesame%zz@h",
                                        "redis://a:sesame%00@h",

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/options_state.h"
+
+#include <string.h>
+
+#include "proxy/options_file.h"
+#include "proxy/options_value.h"
+#include "proxy/state/redis_url.h"
+
+void option_free_secret(char *s)
+{
+    if (s)
+        explicit_bzero(s, strlen(s));
+    free(s);
+}
+
+int option_parse_state(const char *text, const char *where, struct err *err)
+{
+    struct redis_url url;
+    if (redis_url_parse(text, &url, err) < 0)
+        return err_wrap(err, "%s", where);
+    redis_url_clear(&url);
+    return 0;
+}
+
+void option_show_state(const char *url, struct buf *out)
+{
+    if (!url)
+        return;
+    const char *login = strstr(url, "://") + 3, *at = strrchr(url, '@');
+    const char *colon = at ? memchr(login, ':', (size_t)(at - login)) : NULL;
+    if (!colon) {
+        (void)buf_add_str(out, url);
+        return;
+    }
+    (void)buf_add(out, url, (size_t)((colon > login ? colon : login) - url));
+    (void)buf_add_str(out, colon > login ? at : at + 1);
+}
+
+static char *where_of(const struct options *o, const char *name, char out[OPTION_WHERE_MAX])
+{
+    const struct option_def *def = option_by_name(name);
+    return option_where(o, &o->origins[option_index(def)], def, NULL, out);
+}
+
+static int check_passwords(struct options *o, const struct redis_url *url, struct err *err)
+{
+    char where[OPTION_WHERE_MAX];
+    const struct option_origin *origin = &o->origins[option_index(option_by_name("state"))];
+    (void)where_of(o, "state", where);
+    if (url->password && origin->source == OPTION_FROM_FILE)
+        return err_set(err, ERR_INVALID,
+                       "%s: it holds a password: put that into a file of its own (state-password-file)",
+                       where);
+    if (url->password && o->state_password_file)
+        return err_set(err, ERR_INVALID, "%s: there are a password and state-password-file", where);
+    if (url->password && origin->source == OPTION_FROM_FLAG)
+        option_warn(o, "%s: everybody on this machine can see its password: use state-password-file", where);
+    if (url->user && !url->password && !o->state_password_file)
+        return err_set(err, ERR_INVALID, "%s: a user needs a password: give state-password-file", where);
+    if (!o->state_password_file)
+        return 0;
+    (void)where_of(o, "state-password-file", where);
+    return option_read_password(o, o->state_password_file, &o->state_password, where, err);
+}
+
+int option_check_state(struct options *o, struct err *err)
+{
+    char where[OPTION_WHERE_MAX];
+    struct redis_url url;
+    if (!o->state_url && o->state_password_file)
+        return err_set(err, ERR_INVALID, "%s: given without state",
+                       where_of(o, "state-password-file", where));
+    if (!o->state_url)
+        return 0;
+    if (redis_url_parse(o->state_url, &url, err) < 0)
+        return err_wrap(err, "%s", where_of(o, "state", where));
+    int rc = check_passwords(o, &url, err);
+    redis_url_clear(&url);
+    return rc;
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef RAC_PROXY_OPTIONS_STATE_H
+#define RAC_PROXY_OPTIONS_STATE_H
+/* `state`: the URL of a Redis, which may hold a password, and state-password-file. Private to options_*. */
+#include "common/str.h"
+#include "proxy/options.h"
+
+/* ERR_INVALID, which shows nothing of what stands before an @. */
+int option_parse_state(const char *text, const char *where, struct err *err);
+/* Without the password. NULL: nothing. */
+void option_show_state(const char *url, struct buf *out);
+/* A user needs a password, one password is enough, and a configuration file is no place for it. Reads the
+ * password's file. */
+int option_check_state(struct options *o, struct err *err);
+/* NULL is fine. */
+void option_free_secret(char *s);
+#endif
