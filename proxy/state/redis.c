@@ -111,6 +111,10 @@ static void send_call(struct redis_state *s, struct redis_call *call)
         pthread_mutex_lock(&s->lock);
         struct err why = s->why;
         pthread_mutex_unlock(&s->lock);
+        if (why.code == ERR_NONE) { /* it is being given up just now */
+            (void)err_set(&why, ERR_OVERLOADED, "state store: the connection to Redis is lost");
+            why.retry_after_s = 1;
+        }
         put_off(call, &why);
     }
 }

@@ -127,6 +127,16 @@ static void test_link_again_says_more(void **state)
     assert_true(get_blob(f, &busybox, more[0].digest));
     assert_int_equal(f->a.ref.size, 42);
     assert_true(get_blob(f, &busybox, more[1].digest));
+
+    /* What kind of thing a ref is follows what was said last. */
+    struct state_ref child[] = {{digest_n("child", 1), 5, OCI_LAYER}};
+    for (int i = 0; i < 4; ++i) {
+        child[0].media_type = i % 2 ? OCI_MANIFEST : OCI_LAYER;
+        put_link(f, &busybox, m, OCI_MANIFEST, child, 1);
+        assert_int_equal(get_manifest(f, &busybox, child[0].digest), i % 2);
+        assert_true(get_blob(f, &busybox, child[0].digest));
+        assert_string_equal(f->a.media_type, child[0].media_type);
+    }
 }
 
 static void test_variants(void **state)
