@@ -39,11 +39,13 @@ void api_err(struct request *r, const struct err *err)
 {
     char after[16];
     const char *code;
-    if (err->retry_after_s) {
-        (void)snprintf(after, sizeof after, "%u", err->retry_after_s);
+    int status = err->code == ERR_INVALID ? 400 : reply_status(err, &code);
+    if (err->retry_after_s || status == 429 || status == 503) {
+        (void)snprintf(after, sizeof after, "%u",
+                       err->retry_after_s ? err->retry_after_s : REPLY_RETRY_AFTER_S);
         response_header(r, "Retry-After", slice_of(after));
     }
-    api_message(r, err->code == ERR_INVALID ? 400 : reply_status(err, &code), err->msg);
+    api_message(r, status, err->msg);
 }
 
 /* Who is nobody yet may say who they are; who is known lacks the role. */

@@ -7,8 +7,6 @@
 #include "common/cleanup.h"
 #include "proxy/http/response.h"
 
-#define RETRY_AFTER_S 5 /* where nobody says when */
-
 void reply_common_headers(struct request *r)
 {
     struct slice ns = request_query_param(r, "ns");
@@ -82,7 +80,7 @@ void reply_err(struct request *r, const struct err *err)
     int status = reply_status(err, &code);
     /* containerd asks again at once on a 429 that does not say when. */
     if (err->retry_after_s || status == 429 || status == 503) {
-        unsigned wait_s = err->retry_after_s ? err->retry_after_s : RETRY_AFTER_S;
+        unsigned wait_s = err->retry_after_s ? err->retry_after_s : REPLY_RETRY_AFTER_S;
         (void)snprintf(seconds, sizeof seconds, "%u", wait_s);
         response_header(r, "Retry-After", slice_of(seconds));
     }

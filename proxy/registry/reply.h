@@ -6,6 +6,8 @@
 #include "common/err.h"
 #include "proxy/http/request.h"
 
+#define REPLY_RETRY_AFTER_S 5u /* of a 429 or 503 where nobody says when */
+
 /* Docker-Distribution-Api-Version, and OCI-Namespace where the request had `ns`. Before any other header. */
 void reply_common_headers(struct request *r);
 void reply_err(struct request *r, const struct err *err);
