@@ -16,6 +16,7 @@
 #include "proxy/cache/disk.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_head.h"
+#include "proxy/registry/relay.h"
 #include "proxy/registry/reply.h"
 
 #define JOB_THREADS     4
@@ -280,6 +281,7 @@ static void make_rooms(struct app *app)
                                       .tags = app->tags,
                                       .fills = app->fills,
                                       .blob_heads = blob_heads_new(&app->env),
+                                      .relays = relays_new(&app->env),
                                       .layers = app->layers,
                                       .variants = app->variants,
                                       .access = app->access,
@@ -400,6 +402,7 @@ static void end(struct app *app)
     injected_layers_free(app->layers);
     tags_free(app->tags);
     blob_heads_free(app->registry.blob_heads);
+    relays_free(app->registry.relays);
     links_free(app->links);
     documents_free(app->documents);
     upstream_shared_free(app->upstream);

@@ -48,6 +48,7 @@ struct registry {
     struct tags *tags;
     struct fills *fills;
     struct blob_heads *blob_heads;
+    struct relays *relays;
     struct injected_layers *layers;
     struct variants *variants;
     struct tokens *tokens;

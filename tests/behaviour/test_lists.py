@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists: tags, referrers, and the catalog of what was pulled here."""
+import concurrent.futures
 import json
 import re
+import threading
 
 import pytest
 
-from rig import images, upstream
+from rig import images, process, upstream
 
 NAME = "lib/app"
 
@@ -22,6 +24,27 @@ def test_tags_as_the_upstream_has_them(px, tags):
     reply = px.get(f"/v2/{NAME}/tags/list")
     assert reply.status == 200 and reply.json == {"name": NAME, "tags": tags} and reply["Link"] is None
     assert reply["Content-Type"].startswith("application/json")
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_who_asks_meanwhile_has_the_same_answer(px, up, tags, status):
+    """And one who asks for another page, or after it, has an answer of their own."""
+    path, go = f"/v2/{NAME}/tags/list", threading.Event()
+    up.rule(f"GET {path}", lambda x: go.wait(60) and (x.proper() if status == 200 else upstream.Answer(status)))
+    with concurrent.futures.ThreadPoolExecutor(11) as pool:
+        same = [pool.submit(px.get, path) for _ in range(10)]
+        other = pool.submit(px.get, f"{path}?n=3")
+        # The one that asks for the metrics is open, too.
+        process.wait_for(lambda: px.metrics()["rac_requests_open"] == 12 and len(up.seen("GET *")) == 2)
+        go.set()
+        replies = [f.result() for f in same]
+        assert other.result().status == replies[0].status == {200: 200, 404: 404, 500: 502}[status]
+    assert len({(r.status, r.body) for r in replies}) == 1
+    if status == 200:
+        assert replies[0].json["tags"] == tags and other.result().json["tags"] == tags[:3]
+    assert len(up.seen(f"GET {path}*")) == 2
+    px.get(path)
+    assert len(up.seen(f"GET {path}*")) == 3
 
 
 @pytest.mark.parametrize("prefix", ["", "up.test/"])

@@ -86,7 +86,7 @@ AIMS = [
           False, " ms") for name, limits in (("50 ms and 40 MB/s", SLOW), ("no limits", FAST))],
     Aim("cold 64 MiB, no limits: MB/s, of nginx proxy_cache", COLD + FAST, ratio("mb_per_second", CACHE), 1),
     Aim("small answers passed on, c=32: req/s, of nginx proxy_pass",
-        "A list of tags, asked of the upstream each time, 32 connections", ratio("per_second", "nginx proxy_pass"), 1),
+        "A list of tags, which nobody keeps, 32 connections", ratio("per_second", "nginx proxy_pass"), 1),
     *[Aim(f"cold {what}, 100 clients: upstream bytes, exactly 1.00 ×", f"Cold {what}, 100 clients at once",
           most("upstream_times"), 1.001, False)
       for what in ("blob of 16 MiB", "image of four layers of 4 MiB")],

@@ -193,13 +193,13 @@ def first_pull(bench):
 
 
 def small(bench):
-    """Small answers that are never kept: a list of tags, passed on for each request."""
+    """Small answers that are never kept: a list of tags. rac-proxy asks once for all who ask at the same moment."""
     up = bench.servers.upstream(bench.content.folder)
     peers = {OURS: bench.servers.rac(up, bench.injection),
              "nginx proxy_pass": bench.servers.nginx(upstream=up, name="nginx pass", cache=False)}
     path, tables = f"/v2/{REPOSITORY}/tags/list", []
     for n in (32,) if bench.quick else (1, 32):
-        title = f"A list of tags, asked of the upstream each time, {connections(n)}"
+        title = f"A list of tags, which nobody keeps, {connections(n)}"
         tables.append(Table(title, bench.rounds(title, {
             name: (lambda s=s: measure.requests_get(s, path, n, bench.seconds)) for name, s in peers.items()}), REQUESTS,
             ["nginx proxy_pass"]))
