@@ -99,7 +99,7 @@ static inline void flow_init(struct flow *f, struct site *s, uint64_t size, size
     f->size = size;
     f->step = step;
     f->file = -1;
-    f->mem = mem_alloc(step);
+    f->mem = mem_zalloc(step);
     site_init(s, flow_begin);
     s->data = f;
 }

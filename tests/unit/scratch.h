@@ -76,7 +76,7 @@ static inline int scratch_child(const char *dir, size_t fs_bytes, int (*fn)(cons
             char options[64];
             (void)snprintf(options, sizeof options, "size=%zu,mode=755", fs_bytes);
             int flags = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
-            if (unshare(flags) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            if (unshare(flags) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
                 mount("tmpfs", dir, "tmpfs", 0, options) < 0)
                 _exit(99);
         }
