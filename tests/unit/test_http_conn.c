@@ -249,6 +249,24 @@ static void test_a_long_pipeline(void **state)
 }
 
 /* What follows a request that is refused is never looked at. */
+/* One empty line before a request is read past; who sends nothing else is not listened to for ever. */
+static void test_empty_lines(void **state)
+{
+    (void)state;
+    struct site s;
+    site_init(&s, never);
+    site_start(&s);
+    struct client c;
+    client_dial(&c, &s);
+    client_send(&c, "\r\n");
+    (void)usleep(50000); /* so that they come one by one; together they are refused, too */
+    client_send(&c, "\r\n");
+    expect_refusal(&c, 400, "refused");
+    client_close(&c);
+    eventually(atomic_load(&s.finished) == 1);
+    site_stop(&s);
+}
+
 static void test_nothing_follows_a_refusal(void **state)
 {
     (void)state;
@@ -390,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_continue),
         cmocka_unit_test(test_requests_in_a_row),
         cmocka_unit_test(test_a_long_pipeline),
+        cmocka_unit_test(test_empty_lines),
         cmocka_unit_test(test_nothing_follows_a_refusal),
         cmocka_unit_test(test_bodies_have_a_limit_together),
         cmocka_unit_test(test_clients_that_leave),
