@@ -112,6 +112,27 @@ def test_a_question_that_nothing_follows_is_a_check(rec, up, ask):
     assert abs(at - before) < 1.5, "the time is that of the question"
 
 
+def test_a_digest_that_is_only_made_sure_of_is_no_check(rec, up):
+    known, other = up.tag("lib/known", "1", images.tiny()), up.tag(NAME, "1", images.tiny("other"))
+    assert rec.fetch("HEAD", f"/v2/lib/known/manifests/{known.digest}").status == 200
+    assert rec.fetch("HEAD", f"/v2/{NAME}/manifests/1").status == 200
+    assert [(r["repository"], r["sourceDigest"]) for r in records(rec)] == [(NAME, other.digest)], "what came later is there"
+
+
+def test_a_pull_is_through_with_its_last_blob_and_not_before(make, up):
+    p = make({"up.test": up.url}, ["--access-anonymous", "pull,read-records"])
+    image = json.loads(up.tag(NAME, "1", images.random_image(2, [4000, 5000])).manifest)
+    manifest = p.manifest(NAME, "1")
+    *first, last = [image["config"], *image["layers"]]
+    for part in first:
+        assert p.fetch("GET", f"/v2/{NAME}/blobs/{part['digest']}").status == 200
+    assert [r["complete"] for r in records(p)] == [False]
+    time.sleep(0.5)  # a mistake has the time to show
+    assert p.fetch("GET", f"/v2/{NAME}/blobs/{last['digest']}").status == 200
+    found = wait_for(lambda: [r for r in records(p) if r["complete"]])
+    assert [r["bytesSent"] for r in found] == [len(manifest.body) + sum(part["size"] for part in [*first, last])]
+
+
 def test_a_question_of_one_node_is_not_followed_by_another(make, up):
     p = make({"up.test": up.url}, [*WINDOW, "--pulls-trust-headers"])
     image = up.tag(NAME, "1", images.tiny())
