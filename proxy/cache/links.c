@@ -12,16 +12,17 @@
 #include "layers/manifest.h"
 
 #define SHARDS 16
-#define RETRY_MS                                                                                             \
-    5000 /* the store is asked again, if it failed to keep something, once that is asked for again */
+/* What the store failed to keep is put again, once that has passed and somebody asks. */
+#define RETRY_MS 5000
 
 struct link {
     UT_hash_handle hh;
     struct link *prev, *next; /* least recently used first */
     uint64_t size;
     uint64_t until_ms; /* monotonic; UINT64_MAX = for good */
-    uint64_t
-        retry_ms;  /* monotonic: not in the store, as far as it said; from then on ask it again. 0 = it is */
+    /* Monotonic: the store failed to keep it, and is asked again from then on. 0: it has it; UINT64_MAX: it
+     * has not answered yet, and may take its time. */
+    uint64_t retry_ms;
     bool manifest; /* its own descriptors were linked too */
     char key[];    /* "<digest> <repo key>" */
 };
@@ -295,8 +296,7 @@ static void done_at_once(void *p)
 static void on_put(void *arg, const struct err *err)
 {
     struct add *a = arg;
-    if (!err)
-        set_retry(a->l, a->repo, &a->digest, 0);
+    set_retry(a->l, a->repo, &a->digest, err ? clock_mono_ms() + RETRY_MS : 0);
     end_add(a, err);
 }
 
@@ -321,7 +321,7 @@ void links_add(struct links *l, struct loop *loop, struct repo *repo, const stru
         put(l, repo, &d->digest, d->size, UINT64_MAX, false);
     }
     put(l, repo, &doc->digest, doc->len, UINT64_MAX, true);
-    set_retry(l, repo, &doc->digest, clock_mono_ms() + RETRY_MS);
+    set_retry(l, repo, &doc->digest, UINT64_MAX);
     struct state_repo r = repo_state(repo);
     struct state_manifest sm = {.digest = doc->digest, .media_type = doc->media_type, .size = doc->len};
     l->env->state->ops->link_put(l->env->state, loop, &r, &sm, refs, n, on_put, a);
