@@ -54,7 +54,7 @@ static struct family {
      .type = COUNTER,
      .help =
          "AdmissionReviews, by result: patched, unchanged, exempt, other (no pod, or nothing that brings an "
-         "image); malformed (400), refused (no certificate that k8s.clients names)."},
+         "image); malformed (400), refused (no certificate that k8s.clients names), overloaded (503)."},
     {.name = "rac_admission_images_total",
      .type = COUNTER,
      .help = "Images of containers in them, by result: renamed, kept."},

@@ -3,12 +3,16 @@
 
 #include <stdio.h>
 
-#include "common/cleanup.h"
+#include "common/jobs.h"
+#include "common/mem.h"
 #include "common/metrics.h"
 #include "proxy/http/response.h"
 #include "proxy/k8s/admission.h"
 #include "proxy/registry/target.h"
 #include "proxy/upstream/names.h"
+
+#define INLINE_BODY ((size_t)64 << 10) /* what is read on the loop itself; pods have some KiB */
+#define UNDER_WAY   ((size_t)64 << 20) /* of all reviews at once */
 
 /* ---- what the proxy makes of names ---- */
 
@@ -98,42 +102,110 @@ static int check_client(const struct api_admission *c, struct request *r, struct
                         : "this needs a client certificate: see k8s.clients and tls.client-ca");
 }
 
-static int review(struct api *api, struct request *r, struct buf *out, struct err *err)
+/* One review, on the loop or, if it is large, on a thread of the jobs. */
+struct asked {
+    unsigned refs; /* the request's, and the work's; of the loop */
+    struct api *api;
+    struct request *r; /* NULL: gone */
+    struct registry_config *config;
+    char *body; /* a copy, since the request may go */
+    size_t len;
+    struct buf out;
+    struct admission_result result;
+    bool failed;
+    struct err err;
+};
+
+static _Atomic size_t under_way;
+
+static void asked_unref(struct asked *a)
+{
+    if (--a->refs)
+        return;
+    under_way -= a->len;
+    registry_config_unref(a->config);
+    buf_free(&a->out);
+    free(a->body);
+    free(a);
+}
+
+static void on_request_over(void *arg)
+{
+    struct asked *a = arg;
+    a->r = NULL;
+    asked_unref(a);
+}
+
+static void review(void *arg)
+{
+    struct asked *a = arg;
+    const struct admission_images images = {
+        .upstream = upstream_name, .injection = injection_of, .arg = a->config};
+    a->failed = admission_review(&a->api->admission->config, &images, a->body, a->len, &a->out, &a->result,
+                                 &a->err) < 0;
+}
+
+static void on_reviewed(void *arg)
+{
+    struct asked *a = arg;
+    const struct admission_result *result = &a->result;
+    count(a->failed ? "malformed" : admission_outcome_name(result->outcome));
+    if (!a->failed) {
+        metric_count("rac_admission_images_total", "result=\"renamed\"", result->renamed);
+        metric_count("rac_admission_images_total", "result=\"kept\"", result->kept);
+        metric_count("rac_admission_commands_total", "", result->commands);
+    }
+    if (a->r && a->failed) {
+        api_err(a->r, &a->err);
+    } else if (a->r) {
+        if (result->pod[0])
+            request_log_field(a->r, "pod", slice_of(request_strdup(a->r, slice_of(result->pod))));
+        api_json(a->r, 200, a->out.p, a->out.len);
+    }
+    asked_unref(a);
+}
+
+static int start(struct api *api, struct request *r, struct err *err)
 {
     struct slice body = request_body(r);
-    const struct registry_config *config = registry_worker_config(api->registry->worker(request_loop(r)));
-    const struct admission_images images = {
-        .upstream = upstream_name, .injection = injection_of, .arg = (void *)(uintptr_t)config};
-    struct admission_result result;
-    int rc = admission_review(&api->admission->config, &images, body.p, body.len, out, &result, err);
-    if (rc < 0)
+    struct loop *loop = request_loop(r);
+    if (check_client(api->admission, r, err) < 0) {
+        count("refused");
         return -1;
-    if (result.pod[0])
-        request_log_field(r, "pod", slice_of(request_strdup(r, slice_of(result.pod))));
-    count(admission_outcome_name(result.outcome));
-    metric_count("rac_admission_images_total", "result=\"renamed\"", result.renamed);
-    metric_count("rac_admission_images_total", "result=\"kept\"", result.kept);
-    metric_count("rac_admission_commands_total", "", result.commands);
+    }
+    if (under_way + body.len > UNDER_WAY) {
+        count("overloaded");
+        (void)err_set(err, ERR_OVERLOADED, "too many large reviews at once: try again");
+        err->retry_after_s = 1;
+        return -1;
+    }
+    under_way += body.len;
+    struct asked *a = mem_new(struct asked);
+    *a = (struct asked){
+        .refs = 2,
+        .api = api,
+        .r = r,
+        .config = registry_config_ref(
+            (struct registry_config *)(uintptr_t)registry_worker_config(api->registry->worker(loop))),
+        .body = mem_dup(body.p, body.len),
+        .len = body.len};
+    request_on_dispose(r, on_request_over, a);
+    if (body.len > INLINE_BODY) {
+        jobs_submit(api->registry->layer_jobs, loop, review, on_reviewed, a);
+        return 0;
+    }
+    review(a);
+    on_reviewed(a);
     return 0;
 }
 
 void admission_handle(struct api *api, struct request *r)
 {
     struct err err;
-    cleanup_buf struct buf out = {0};
-    if (!api->admission->config.proxy_name) {
+    if (!api->admission->config.proxy_name)
         api_message(
             r, 404,
             "images of pods are not renamed here: set k8s.proxy-name, what nodes reach this proxy by");
-        return;
-    }
-    if (check_client(api->admission, r, &err) < 0) {
-        count("refused");
+    else if (start(api, r, &err) < 0)
         api_err(r, &err);
-    } else if (review(api, r, &out, &err) < 0) {
-        count("malformed");
-        api_err(r, &err);
-    } else {
-        api_json(r, 200, out.p, out.len);
-    }
 }

@@ -167,6 +167,47 @@ def test_the_largest_body(proxies):
     assert reply.status == 413 and reply.json["message"]
 
 
+def crowd(count):
+    """A pod of so many containers that reading it takes a while."""
+    review = fixture(CREATE)["review"]
+    review["request"]["object"]["spec"]["containers"] = [{"name": f"c{i}", "image": "busybox"} for i in range(count)]
+    return json.dumps(review).encode()
+
+
+def time_of_threads(p):
+    """(nanoseconds on a processor of the thread that serves, of all threads)."""
+    served = total = 0
+    folder = f"/proc/{p.daemon.pid}/task"
+    for thread in os.listdir(folder):
+        with open(f"{folder}/{thread}/schedstat", encoding="ascii") as f:
+            spent = int(f.read().split()[0])
+        with open(f"{folder}/{thread}/comm", encoding="ascii") as f:
+            served += spent if f.read().startswith("http-") else 0
+        total += spent
+    return served, total
+
+
+def test_a_large_review_does_not_hold_up_the_loop(make):
+    """It is read on another thread: the one that serves has the body and the answer to move, and no more."""
+    p = make(UPSTREAMS, ["--k8s-proxy-name", NAME, "--workers", "1"])
+    before = time_of_threads(p)
+    for _ in range(3):
+        assert len(patch_of(ask(p, crowd(20000), timeout=120))) == 20000
+    served, total = (after - was for after, was in zip(time_of_threads(p), before))
+    assert 0 < served < total / 2, f"{served / 1e9:.3f} s of {total / 1e9:.3f} s"
+
+
+def test_a_client_that_leaves_is_no_loss(make):
+    """… while its review is read on another thread."""
+    p = make(UPSTREAMS, ["--k8s-proxy-name", NAME])
+    body = padded(8 << 20)
+    for _ in range(3):
+        raw = wire.Raw(p.address)
+        raw.send(b"POST /k8s/mutate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        raw.close()
+    assert len(patch_of(ask(p, body, timeout=120))) == 1
+
+
 def test_many_containers(proxies):
     review = fixture(CREATE)["review"]
     one = review["request"]["object"]["spec"]["containers"][0]
