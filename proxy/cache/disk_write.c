@@ -135,8 +135,10 @@ int disk_probe(struct disk *d, struct err *err)
     (void)unlink(temp);
     if (fs_write_all(fd, text, sizeof text, temp, err) < 0)
         return -1;
-    if (fs_pread_all(fd, back, sizeof back, 0) != (ssize_t)sizeof back ||
-        memcmp(text, back, sizeof text) != 0)
+    ssize_t n = fs_pread_all(fd, back, sizeof back, 0);
+    if (n < 0)
+        return err_set_errno(err, ERR_IO, errno, "%s/partial: cannot read", d->dir);
+    if (n != (ssize_t)sizeof back || memcmp(text, back, sizeof text) != 0)
         return err_set(err, ERR_IO, "%s/partial: does not give back what was written to it", d->dir);
     return 0;
 }

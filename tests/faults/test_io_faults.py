@@ -100,6 +100,18 @@ def test_each_call_that_can_fail(walked, calls, where, error, which):
     print(f"{calls} {error} on {where}: {n - 3} calls in turn")
 
 
+def test_why_it_is_not_ready_is_said(walked):
+    tour = walked()
+    for calls, error, match, says in [("pread", "EIO", "/partial/check", b"Input/output error"),
+                                      ("write", "ENOSPC", "/partial/check", b"No space left"),
+                                      ("pwrite", "EIO", "state.db", b"disk I/O error")]:
+        tour.faults.arm(calls, error, match)
+        reply = tour.px.get("/readyz")
+        tour.faults.clear()
+        assert reply.status == 503 and says in reply.body, reply.body
+        assert tour.px.get("/readyz").status == 200
+
+
 def test_what_the_state_store_failed_to_keep_is_put_there_once_it_can(walked):
     """A full disk for a moment, and an image that was first pulled in it: whoever asks later finds it whole."""
     tour = walked()
