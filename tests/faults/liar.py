@@ -185,6 +185,7 @@ class Liar(upstream.Upstream):
         found = [self.refuses, self.breaks, self.sends_away]
         if proper.status < 300 and x.method == "GET":
             found += [self.cuts] * 2 + [{"blob": self.other_blob, "manifest": self.other_manifest, "list": self.other_list}[kind]] * 4
+            found += [self.denies] * (kind == "manifest" and ":" in x.path)
         elif proper.status < 300 and kind == "manifest":
             found += [self.other_head] * 2
         lie = rng.choice(found)
@@ -200,6 +201,9 @@ class Liar(upstream.Upstream):
             lambda: self.limited(rng), lambda: self.limited(rng),
             lambda: Answer(rng.choice([500, 502, 503, 504, 400, 405, 408, 410, 418, 451]), body=b"<html>oops</html>"),
             lambda: Answer(rng.choice([201, 202, 204, 205, 206, 226, 300, 304, 305, 599, 700]), proper.headers, proper.body)])()
+
+    def denies(self, x, proper, rng):
+        return missing("MANIFEST_UNKNOWN")
 
     def breaks(self, x, proper, rng):
         return rng.choice([lambda: Answer(reset=-1), lambda: Answer(reset=-2), lambda: Answer(raw=rng.choice(NO_HEADS)),
@@ -235,7 +239,8 @@ class Liar(upstream.Upstream):
             return Answer(206, {"Content-Range": f"bytes {a}-{b}/{total}"}, body)
         end = len(whole)
         return rng.choice([
-            lambda: Answer(proper.status, proper.headers, bytes(flipped)), lambda: Answer(body=images.noise(50, "x")),
+            lambda: Answer(proper.status, proper.headers, bytes(flipped)),
+            lambda: Answer(proper.status, proper.headers, bytes(flipped), rate=max(len(data), 1) * 2), lambda: Answer(body=images.noise(50, "x")),
             lambda: Answer(proper.status, proper.headers, data[:-10]), lambda: Answer(proper.status, proper.headers, data + b"more"),
             lambda: Answer(proper.status, proper.headers, images.noise(len(data), "wrong")), lambda: Answer(),
             lambda: upstream.text("<html>log in</html>", content_type="text/html"),

@@ -174,7 +174,7 @@ class Client(threading.Thread):
 
     def ranges(self, p, liar, name, d):
         data = self.lies.held(liar, d["digest"])
-        first = self.rng.randrange(d["size"])
+        first = self.rng.randrange(self.rng.choice([0, max(d["size"] - 65536, 0)]), d["size"])
         last = self.rng.randrange(first, d["size"])
         reply = p.blob(f"{liar.name}/{name}", d["digest"], timeout=HANG_S, Range=f"bytes={first}-{last}")
         if not self.check(reply, liar, name, self.asks[0]):
