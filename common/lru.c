@@ -107,16 +107,3 @@ void lru_drop(struct lru_shard *s, void *entry)
 {
     drop(s, entry);
 }
-
-void lru_drop_if(struct lru *t, lru_match_fn *match, void *arg)
-{
-    for (unsigned i = 0; i < LRU_SHARDS; ++i) {
-        struct lru_shard *s = &t->shard[i];
-        struct lru_entry *e, *next;
-        pthread_mutex_lock(&s->lock);
-        DL_FOREACH_SAFE (s->list, e, next)
-            if (match(e, arg))
-                drop(s, e);
-        pthread_mutex_unlock(&s->lock);
-    }
-}

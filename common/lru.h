@@ -37,8 +37,6 @@ struct lru_shard;
 
 /* Frees the entry. Under the shard's lock, except in lru_free; MUST NOT call the table. */
 typedef void lru_free_fn(void *entry, void *arg);
-/* Under the shard's lock. */
-typedef bool lru_match_fn(const void *entry, void *arg);
 
 /* `max` is the sum of costs, shared out evenly: a shard that is full forgets while others have room. */
 struct lru *lru_new(uint64_t max, lru_free_fn *fn, void *arg);
@@ -55,6 +53,4 @@ void *lru_peek(struct lru_shard *s);
  * longest unused first, never this one. */
 void lru_add(struct lru_shard *s, void *entry, const void *key, uint64_t cost);
 void lru_drop(struct lru_shard *s, void *entry);
-/* Drops all that match, shard by shard. No lock is held by the caller. */
-void lru_drop_if(struct lru *t, lru_match_fn *match, void *arg);
 #endif

@@ -120,32 +120,6 @@ static void test_what_is_added_stays_however_large(void **state)
     assert_int_equal(alive, 0);
 }
 
-static bool is_odd(const void *entry, void *arg)
-{
-    ++*(unsigned *)arg;
-    return ((const struct thing *)entry)->value % 2 != 0;
-}
-
-static void test_drop_if(void **state)
-{
-    (void)state;
-    struct lru *t = lru_new(160000, free_thing, &alive);
-    char key[16];
-    for (unsigned i = 1; i <= 1000; ++i) {
-        (void)snprintf(key, sizeof key, "%u", i);
-        put(t, key, i, 1);
-    }
-    unsigned seen = 0;
-    lru_drop_if(t, is_odd, &seen);
-    assert_int_equal(seen, 1000);
-    assert_int_equal(alive, 500);
-    for (unsigned i = 1; i <= 1000; ++i) {
-        (void)snprintf(key, sizeof key, "%u", i);
-        assert_int_equal(get(t, key, lru_find), i % 2 ? 0 : i);
-    }
-    lru_free(t);
-}
-
 static void *hammer(void *arg)
 {
     char key[16];
@@ -184,7 +158,6 @@ int main(void)
         cmocka_unit_test(test_find_and_drop),
         cmocka_unit_test(test_the_longest_unused_goes_first),
         cmocka_unit_test(test_what_is_added_stays_however_large),
-        cmocka_unit_test(test_drop_if),
         cmocka_unit_test(test_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
