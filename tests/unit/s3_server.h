@@ -86,11 +86,11 @@ static inline void *server_run(void *arg)
         }
         struct buf b = {0};
         if (server_read(fd, &b)) {
-            server_answer(s, fd, b.p);
-            if (s->log_len < SERVED_MAX) {
-                s->log[s->log_len] = buf_take(&b);
+            if (s->log_len < SERVED_MAX) { /* before the answer: who has that may look */
+                s->log[s->log_len] = mem_strdup(b.p);
                 atomic_fetch_add(&s->log_len, 1);
             }
+            server_answer(s, fd, b.p);
         }
         buf_free(&b);
         (void)close(fd);
