@@ -183,7 +183,8 @@ static void on_variant(void *arg, void *result, const struct err *err)
         return;
     }
     /* A pull goes on without the store; a token is a promise for days. */
-    if (!variants_durable(w->api->registry->variants, w->t->repo, &w->source, w->injection)) {
+    if (!variants_durable(w->api->registry->variants, w->t->repo, &w->source, w->injection,
+                          VARIANT_OF_TOKEN)) {
         document_unref(result);
         (void)err_set(&e, ERR_OVERLOADED,
                       "%s was rewritten, but the state store did not take it: see /readyz", w->q->image.text);
@@ -222,13 +223,15 @@ static void rewrite(struct wish *w)
         documents_get(g->documents, w->loop, w->t->repo, &w->source, DOCUMENT_MANIFEST, false, on_plain, w);
         return;
     }
-    struct document *doc = variants_durable(g->variants, w->t->repo, &w->source, w->injection)
-                               ? variants_try(g->variants, w->t->repo, &w->source, w->injection)
-                               : NULL;
+    struct document *doc =
+        variants_durable(g->variants, w->t->repo, &w->source, w->injection, VARIANT_OF_TOKEN)
+            ? variants_try(g->variants, w->t->repo, &w->source, w->injection, VARIANT_OF_TOKEN)
+            : NULL;
     if (doc)
         take_target(w, doc);
     else
-        variants_get(g->variants, w->loop, w->t->repo, &w->source, w->injection, on_variant, w);
+        variants_get(g->variants, w->loop, w->t->repo, &w->source, w->injection, VARIANT_OF_TOKEN, on_variant,
+                     w);
 }
 
 /* ---- layers ---- */

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/hash.h"
 #include "common/log.h"
+#include "common/lru.h"
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "layers/media_type.h"
@@ -19,6 +20,11 @@
 #define PARTIAL_MS 10000
 /* What the store failed to keep is put again, once that has passed and somebody asks. */
 #define RETRY_MS 5000
+/* A token's is put again once half of the time is over for which the state keeps its injection: there is time
+ * left to make a token of what is found here. */
+#define LEASE_MS (STATE_PASSING_MS / 2)
+/* Injections of the configuration which the store is known to have for good. */
+#define KEPT_MAX 64
 
 struct entry {
     UT_hash_handle hh;
@@ -26,12 +32,19 @@ struct entry {
     struct digest target;
     bool durable;      /* the store has what it takes to make it again */
     uint64_t until_ms; /* clock_mono_ms; UINT64_MAX: for ever */
-    char key[];        /* "<source> <injection> <repo key>" */
+    int64_t lease_ms;  /* wall clock, as the store's; STATE_FOR_GOOD: for ever */
+    char key[];        /* "<use> <source> <injection> <repo key>" */
+};
+
+struct kept {
+    struct lru_entry lru;
+    struct injection *injection; /* its digest is the key */
 };
 
 struct variants {
     struct variant_context c;
     struct flights *flights;
+    struct lru *kept;
     struct metric *made, *reused, *remade;
     struct {
         pthread_mutex_t lock;
@@ -50,12 +63,20 @@ static void unref_result(void *p)
     document_unref(p);
 }
 
+static void free_kept(void *entry, void *arg)
+{
+    (void)arg;
+    injection_unref(((struct kept *)entry)->injection);
+    free(entry);
+}
+
 struct variants *variants_new(const struct cache_env *env, struct documents *documents, struct links *links,
                               struct injected_layers *layers)
 {
     struct variants *v = mem_new(struct variants);
     v->c = (struct variant_context){.env = env, .documents = documents, .links = links, .layers = layers};
     v->flights = flights_new(ref_result, unref_result);
+    v->kept = lru_new(KEPT_MAX, free_kept, NULL);
     v->made = metric_get("rac_injections_total", "result=\"made\"");
     v->reused = metric_get("rac_injections_total", "result=\"reused\"");
     v->remade = metric_get("rac_injections_total", "result=\"remade\"");
@@ -82,6 +103,7 @@ void variants_free(struct variants *v)
         pthread_mutex_destroy(&v->shard[i].lock);
     }
     flights_free(v->flights);
+    lru_free(v->kept);
     free(v);
 }
 
@@ -90,27 +112,32 @@ void variants_free(struct variants *v)
 #define KEY_MAX (2 * DIGEST_STR_MAX + 800)
 
 static unsigned make_key(char *key, const struct repo *repo, const struct digest *source,
-                         const struct injection *injection, size_t *ret_len)
+                         const struct injection *injection, enum variant_use use, size_t *ret_len)
 {
-    const struct slice piece[] = {slice_of(source->s), SLICE_LIT(" "),
-                                  slice_of(injection_digest(injection)->s), SLICE_LIT(" "),
+    const struct slice piece[] = {use == VARIANT_OF_TOKEN ? SLICE_LIT("token ") : SLICE_LIT("rule "),
+                                  slice_of(source->s),
+                                  SLICE_LIT(" "),
+                                  slice_of(injection_digest(injection)->s),
+                                  SLICE_LIT(" "),
                                   slice_of(repo->key)};
-    *ret_len = str_join(key, KEY_MAX, piece, 5);
+    *ret_len = str_join(key, KEY_MAX, piece, 6);
     char c = source->s[strlen(source->s) - 1];
     return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10) % SHARDS;
 }
 
 static bool recall(struct variants *v, const struct repo *repo, const struct digest *source,
-                   const struct injection *injection, bool durable, struct digest *ret_target)
+                   const struct injection *injection, enum variant_use use, bool durable,
+                   struct digest *ret_target)
 {
     char key[KEY_MAX];
     size_t len;
-    unsigned s = make_key(key, repo, source, injection, &len);
+    unsigned s = make_key(key, repo, source, injection, use, &len);
     struct entry *e;
     pthread_mutex_lock(&v->shard[s].lock);
     HASH_FIND(hh, v->shard[s].map, key, len, e);
-    bool known =
-        e && (e->durable || !durable) && (e->until_ms == UINT64_MAX || e->until_ms > clock_mono_ms());
+    bool known = e && (e->durable || !durable) &&
+                 (e->until_ms == UINT64_MAX || e->until_ms > clock_mono_ms()) &&
+                 (e->lease_ms == STATE_FOR_GOOD || e->lease_ms > clock_wall_ms());
     if (known) {
         *ret_target = e->target;
         if (e->next) {
@@ -122,13 +149,44 @@ static bool recall(struct variants *v, const struct repo *repo, const struct dig
     return known;
 }
 
-static void remember(struct variants *v, const struct repo *repo, const struct digest *source,
-                     const struct injection *injection, const struct digest *target, bool partial,
-                     bool durable)
+struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
+                              const struct injection *injection, enum variant_use use)
 {
+    struct digest target;
+    return recall(v, repo, source, injection, use, false, &target) ? documents_try(v->c.documents, &target)
+                                                                   : NULL;
+}
+
+bool variants_durable(struct variants *v, const struct repo *repo, const struct digest *source,
+                      const struct injection *injection, enum variant_use use)
+{
+    struct digest target;
+    return recall(v, repo, source, injection, use, true, &target);
+}
+
+/* ---- found, or made ---- */
+
+struct get {
+    struct variants *v;
+    struct loop *loop;
+    struct repo *repo;
+    struct digest source, target;
+    struct injection *injection;
+    enum variant_use use;
+    int64_t lease_ms;
+    struct document *doc;
+    unsigned waiting;
+    bool failed, found, partial; /* failed: the store did not take something */
+    struct err err;
+    struct flight *flight;
+};
+
+static void remember(const struct get *g, bool durable)
+{
+    struct variants *v = g->v;
     char key[KEY_MAX];
     size_t len;
-    unsigned s = make_key(key, repo, source, injection, &len);
+    unsigned s = make_key(key, g->repo, &g->source, g->injection, g->use, &len);
     struct entry *e;
     pthread_mutex_lock(&v->shard[s].lock);
     HASH_FIND(hh, v->shard[s].map, key, len, e);
@@ -140,40 +198,14 @@ static void remember(struct variants *v, const struct repo *repo, const struct d
         if (++v->shard[s].count > SHARD_MAX)
             drop(v, s, v->shard[s].lru);
     }
-    e->target = *target;
+    e->target = g->doc->digest;
     e->durable = durable;
-    e->until_ms = !durable ? clock_mono_ms() + RETRY_MS : partial ? clock_mono_ms() + PARTIAL_MS : UINT64_MAX;
+    e->lease_ms = g->lease_ms;
+    e->until_ms = !durable     ? clock_mono_ms() + RETRY_MS
+                  : g->partial ? clock_mono_ms() + PARTIAL_MS
+                               : UINT64_MAX;
     pthread_mutex_unlock(&v->shard[s].lock);
 }
-
-struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
-                              const struct injection *injection)
-{
-    struct digest target;
-    return recall(v, repo, source, injection, false, &target) ? documents_try(v->c.documents, &target) : NULL;
-}
-
-bool variants_durable(struct variants *v, const struct repo *repo, const struct digest *source,
-                      const struct injection *injection)
-{
-    struct digest target;
-    return recall(v, repo, source, injection, true, &target);
-}
-
-/* ---- found, or made ---- */
-
-struct get {
-    struct variants *v;
-    struct loop *loop;
-    struct repo *repo;
-    struct digest source, target;
-    struct injection *injection;
-    struct document *doc;
-    unsigned waiting;
-    bool failed, found, partial;
-    struct err err;
-    struct flight *flight;
-};
 
 static void get_end(struct get *g, const struct err *err)
 {
@@ -185,7 +217,7 @@ static void get_end(struct get *g, const struct err *err)
     free(g);
 }
 
-/* Link, pair and injection are durable: now it may be announced. */
+/* Injection, link and pair are durable: now it may be announced. */
 static void on_durable(void *arg, const struct err *err)
 {
     struct get *g = arg;
@@ -198,8 +230,56 @@ static void on_durable(void *arg, const struct err *err)
     if (g->failed) /* pulls go on; a state that does not write is said by /readyz and the log */
         log_error("rewritten manifest is not durable", F_S("image", g->repo->canonical),
                   F_S("digest", g->doc->digest.s), F_ERR(&g->err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial, !g->failed);
+    remember(g, !g->failed);
     get_end(g, NULL);
+}
+
+/* Also of the same text: with the locations that the configuration in force has. */
+static bool is_kept(struct variants *v, const struct injection *injection)
+{
+    const struct digest *d = injection_digest(injection);
+    struct lru_shard *s = lru_lock(v->kept, d->s, strlen(d->s));
+    struct kept *k = lru_find(s);
+    bool kept = k && k->injection == injection;
+    lru_unlock(s);
+    return kept;
+}
+
+static void on_kept(void *arg, const struct err *err)
+{
+    struct get *g = arg;
+    const struct digest *d = injection_digest(g->injection);
+    if (!err && g->use == VARIANT_CONFIGURED) {
+        struct lru_shard *s = lru_lock(g->v->kept, d->s, strlen(d->s));
+        struct kept *old = lru_find(s), *k = mem_zalloc(sizeof *k);
+        if (old)
+            lru_drop(s, old);
+        k->injection = injection_ref(g->injection);
+        lru_add(s, k, d->s, 1);
+        lru_unlock(s);
+    }
+    on_durable(g, err);
+}
+
+static void on_known_kept(void *arg)
+{
+    on_durable(arg, NULL);
+}
+
+static void put_injection(struct get *g)
+{
+    struct state *state = g->v->c.env->state;
+    const char *text = injection_json(g->injection);
+    int64_t until_ms = STATE_FOR_GOOD;
+    if (g->use == VARIANT_OF_TOKEN) {
+        g->lease_ms = clock_wall_ms() + LEASE_MS;
+        until_ms = state_passing_until(0);
+    } else if (is_kept(g->v, g->injection)) {
+        loop_post(g->loop, on_known_kept, g);
+        return;
+    }
+    state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), until_ms,
+                              on_kept, g);
 }
 
 static void on_made(void *arg, struct document *doc, const char *skipped, bool partial, const struct err *err)
@@ -214,22 +294,21 @@ static void on_made(void *arg, struct document *doc, const char *skipped, bool p
     g->doc = doc;
     g->partial = partial;
     if (skipped) {
-        remember(v, g->repo, &g->source, g->injection, &doc->digest, partial, true);
+        remember(g, true);
         get_end(g, NULL);
         return;
     }
     metric_inc(g->found ? v->remade : v->made);
     log_info("image rewritten", F_S("image", g->repo->canonical), F_S("source", g->source.s),
              F_S("target", doc->digest.s), F_S("injection", injection_digest(g->injection)->s));
-    if (partial) { /* the pair would bring something else, one day */
-        g->waiting = 1;
+    if (partial) { /* the pair would bring something else, one day; those of its children would not */
+        g->waiting = 2;
+        put_injection(g);
         links_add(v->c.links, g->loop, g->repo, doc, on_durable, g);
         return;
     }
     g->waiting = 3;
-    const char *text = injection_json(g->injection);
-    state->ops->injection_put(state, g->loop, injection_digest(g->injection), text, strlen(text), on_durable,
-                              g);
+    put_injection(g);
     links_add(v->c.links, g->loop, g->repo, doc, on_durable, g);
     struct state_variant sv = {.canonical = g->repo->canonical,
                                .source = g->source,
@@ -244,15 +323,6 @@ static void make(struct get *g)
     variant_make(&g->v->c, g->loop, g->repo, &g->source, g->injection, NULL, on_made, g);
 }
 
-static void on_linked(void *arg, const struct err *err)
-{
-    struct get *g = arg;
-    if (err)
-        log_warn("link not durable", F_S("image", g->repo->canonical), F_ERR(err));
-    remember(g->v, g->repo, &g->source, g->injection, &g->doc->digest, g->partial, !err);
-    get_end(g, NULL);
-}
-
 static void on_stored(void *arg, void *result, const struct err *err)
 {
     struct get *g = arg;
@@ -263,7 +333,9 @@ static void on_stored(void *arg, void *result, const struct err *err)
     }
     g->doc = result;
     metric_inc(g->v->reused);
-    links_add(g->v->c.links, g->loop, g->repo, g->doc, on_linked, g);
+    g->waiting = 2;
+    put_injection(g); /* a token's may be gone, or about to go */
+    links_add(g->v->c.links, g->loop, g->repo, g->doc, on_durable, g);
 }
 
 static void on_known(void *arg, const struct state_variant *sv, const struct err *err)
@@ -281,11 +353,11 @@ static void on_known(void *arg, const struct state_variant *sv, const struct err
 }
 
 void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
-                  struct injection *injection, flight_fn *fn, void *arg)
+                  struct injection *injection, enum variant_use use, flight_fn *fn, void *arg)
 {
     char key[KEY_MAX];
     size_t len;
-    (void)make_key(key, repo, source, injection, &len);
+    (void)make_key(key, repo, source, injection, use, &len);
     struct flight *lead;
     (void)flight_join(v->flights, key, loop, fn, arg, &lead);
     if (!lead) {
@@ -298,6 +370,8 @@ void variants_get(struct variants *v, struct loop *loop, struct repo *repo, cons
                       .repo = repo_ref(repo),
                       .source = *source,
                       .injection = injection_ref(injection),
+                      .use = use,
+                      .lease_ms = STATE_FOR_GOOD,
                       .flight = lead};
     struct state *state = v->c.env->state;
     state->ops->variant_by_source(state, loop, repo->canonical, source, injection_digest(injection), on_known,

@@ -19,17 +19,21 @@ struct variants *variants_new(const struct cache_env *env, struct documents *doc
                               struct injected_layers *layers);
 void variants_free(struct variants *v);
 
+/* What an injection is for: the configuration's stays in the state for good, a container token's some time
+ * longer than the last token with it (state_passing_until). Each is made and remembered by itself. */
+enum variant_use { VARIANT_CONFIGURED, VARIANT_OF_TOKEN };
+
 /* From memory only: a document reference, the rewritten manifest or, where there is nothing to rewrite, the
  * source. NULL: ask variants_get. */
 struct document *variants_try(struct variants *v, const struct repo *repo, const struct digest *source,
-                              const struct injection *injection);
+                              const struct injection *injection, enum variant_use use);
 /* Did the store take it? If not (pulls do not wait for a store that fails), it is tried again when it is
  * asked for some seconds later, or by variants_get. */
 bool variants_durable(struct variants *v, const struct repo *repo, const struct digest *source,
-                      const struct injection *injection);
+                      const struct injection *injection, enum variant_use use);
 /* The result is a struct document reference. On a worker's loop; the answer never comes from inside. */
 void variants_get(struct variants *v, struct loop *loop, struct repo *repo, const struct digest *source,
-                  struct injection *injection, flight_fn *fn, void *arg);
+                  struct injection *injection, enum variant_use use, flight_fn *fn, void *arg);
 /* A digest that may be one we announced under this name, or belong to one: its manifest or config, from
  * memory, store, or made again from the recorded pair. Neither document nor error: it is an injected layer,
  * and back in the store. ERR_NOT_FOUND: not ours. */

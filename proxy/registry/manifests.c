@@ -117,7 +117,8 @@ static void pull_source(struct pull *p, const struct digest *source)
 {
     ++p->refs;
     if (p->t->injection)
-        variants_get(p->g->variants, p->loop, p->t->repo, source, p->t->injection, on_variant, p);
+        variants_get(p->g->variants, p->loop, p->t->repo, source, p->t->injection, VARIANT_CONFIGURED,
+                     on_variant, p);
     else
         documents_get(p->g->documents, p->loop, p->t->repo, source, DOCUMENT_MANIFEST, false, on_tag_document,
                       p);
@@ -169,7 +170,8 @@ static void on_announced(void *arg, const struct state_variant *v, const struct 
         pull_fail(p, err);
     } else {
         ++p->refs;
-        variants_get(p->g->variants, p->loop, p->t->repo, &p->ref.digest, p->t->injection, on_rewritten, p);
+        variants_get(p->g->variants, p->loop, p->t->repo, &p->ref.digest, p->t->injection, VARIANT_CONFIGURED,
+                     on_rewritten, p);
     }
     pull_unref(p);
 }
@@ -279,8 +281,9 @@ static struct document *warm(struct registry *g, struct loop *loop, struct targe
     if (tags_try(g->tags, loop, t->repo, ref->tag, &t->tags, &a, NULL) != 1)
         return NULL;
     *ret_stale = a.stale;
-    struct document *doc = t->injection ? variants_try(g->variants, t->repo, &a.digest, t->injection)
-                                        : documents_try(g->documents, &a.digest);
+    struct document *doc =
+        t->injection ? variants_try(g->variants, t->repo, &a.digest, t->injection, VARIANT_CONFIGURED)
+                     : documents_try(g->documents, &a.digest);
     /* Without its links (withdrawn, and back) what it lists could not be pulled. */
     if (doc && doc->media_type[0] && links_try_manifest(g->links, t->repo, &doc->digest))
         return doc;

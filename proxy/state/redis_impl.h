@@ -41,6 +41,7 @@ enum redis_script_id {
     REDIS_VARIANT_PUT,
     REDIS_VARIANT_BY_TARGET,
     REDIS_VARIANT_BY_REF,
+    REDIS_INJECTION_PUT,
     REDIS_TOKEN_PUT,
     REDIS_TOKEN_DROP,
     REDIS_TOKEN_PULLED,
@@ -185,7 +186,7 @@ void redis_variant_by_ref(struct state *s, struct loop *loop, const struct state
 void redis_variant_put(struct state *s, struct loop *loop, const struct state_variant *v, state_done_fn *done,
                        void *arg);
 void redis_injection_put(struct state *s, struct loop *loop, const struct digest *digest, const char *text,
-                         size_t len, state_done_fn *done, void *arg);
+                         size_t len, int64_t until_ms, state_done_fn *done, void *arg);
 void redis_injection_get(struct state *s, struct loop *loop, const struct digest *digest, state_text_fn *fn,
                          void *arg);
 void redis_token_put(struct state *s, struct loop *loop, const struct state_token *t,

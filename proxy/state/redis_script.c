@@ -15,6 +15,7 @@
  * that have a list names:<scope>|<upstream>   sorted set   C of every R that has manifests upstreams set
  *     variants:C:<source>  hash   injection -> "<target> <media type>"
  *     target:C:<target>    set    "<source> <injection>"
+ *     injection:<digest>   string; expires if only tokens asked for it
  *     token:<key>          hash
  *     token-ends           sorted set   key by expires_ms
  *
@@ -24,6 +25,15 @@
  */
 #define HEAD     "local A,P,C=ARGV,'" REDIS_KEYS "',redis.call "
 #define LINK_KEY "local function K(kind,o) return P..(kind=='1' and 'man:' or 'blob:')..A[1]..':'..o end "
+
+/* An injection's text (nil: it is there) is to stay so long, in ms, or '': for good. The longest that was
+ * ever said holds; a token's locations do not take the place of the configuration's. */
+#define INJECTION                                                                                            \
+    "local function hold(d,text,ms) local k=P..'injection:'..d "                                             \
+    "if ms=='' then C('SET',k,text) return end "                                                             \
+    "local left=C('PTTL',k) if left==-1 then return end "                                                    \
+    "if left>tonumber(ms) then ms=left end "                                                                 \
+    "if text then C('SET',k,text,'PX',ms) elseif left>=0 then C('PEXPIRE',k,ms) end end "
 
 const char *const redis_script_text[REDIS_SCRIPT_COUNT] = {
     /* scope key for a store that has none -> schema, scope key */
@@ -87,12 +97,14 @@ const char *const redis_script_text[REDIS_SCRIPT_COUNT] = {
     "for kind=0,1 do local rows=C('HGETALL',K(tostring(kind),A[3])) "
     "for i=1,#rows,2 do found=look(rows[i],rows[i+1]) if found then return found end end end return false",
 
-    /* key, expires_ms, injection, "1" if there is a text of it, the text, {field, value}… */
-    [REDIS_TOKEN_PUT] =
-        HEAD "local key=P..'token:'..A[1] "
-             "if C('EXISTS',key)==1 then return redis.error_reply('EXISTS this token is there already') end "
-             "if A[4]=='1' then C('SET',P..'injection:'..A[3],A[5]) end "
-             "C('HSET',key,unpack(A,6)) C('ZADD',P..'token-ends',A[2],A[1]) return 1",
+    /* digest, text, how long or "" */
+    [REDIS_INJECTION_PUT] = HEAD INJECTION "hold(A[1],A[2],A[3]) return 1",
+    /* key, expires_ms, injection, how long, "1" if there is a text of it, the text, {field, value}… */
+    [REDIS_TOKEN_PUT] = HEAD INJECTION
+    "local key=P..'token:'..A[1] "
+    "if C('EXISTS',key)==1 then return redis.error_reply('EXISTS this token is there already') end "
+    "hold(A[3],A[5]=='1' and A[6] or nil,A[4]) "
+    "C('HSET',key,unpack(A,7)) C('ZADD',P..'token-ends',A[2],A[1]) return 1",
     /* key */
     [REDIS_TOKEN_DROP] = HEAD "C('DEL',P..'token:'..A[1]) C('ZREM',P..'token-ends',A[1]) return 1",
     /* key, pulls */

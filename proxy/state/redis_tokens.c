@@ -31,15 +31,17 @@ void redis_token_put(struct state *base, struct loop *loop, const struct state_t
 {
     struct redis_state *s = (struct redis_state *)base;
     const char *const text[FIELDS] = {t->account, t->canonical, t->tag, t->image, t->platform, t->note};
-    char key[KEY_TEXT], created[24], expires[24];
+    char key[KEY_TEXT], created[24], expires[24], stays[24];
     struct redis_words w = redis_words_begin(REDIS_TOKEN_PUT, s);
     assert(digest_is_set(&t->source) && digest_is_set(&t->injection) && digest_is_set(&t->target));
     key_text(t->key, key);
     (void)snprintf(created, sizeof created, "%" PRId64, t->created_ms);
     (void)snprintf(expires, sizeof expires, "%" PRId64, t->expires_ms);
+    (void)snprintf(stays, sizeof stays, "%" PRId64, state_passing_until(t->expires_ms) - clock_wall_ms());
     redis_words_str(&w, key);
     redis_words_str(&w, expires);
     redis_words_str(&w, t->injection.s);
+    redis_words_str(&w, stays);
     redis_words_str(&w, injection_text ? "1" : "0");
     redis_words_add(&w, injection_text ? injection_text : "", injection_text ? len : 0);
     add_pair(&w, "created_ms", created);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which rewritten manifest came from which original, and the texts of injections. */
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/cleanup.h"
@@ -114,22 +116,19 @@ void redis_variant_by_ref(struct state *base, struct loop *loop, const struct st
 
 /* ---- injections ---- */
 
-static struct redis_words injection_words(const struct redis_state *s, const char *verb, const char *key)
-{
-    struct redis_words w = redis_words_begin(REDIS_PLAIN, s);
-    redis_words_str(&w, verb);
-    redis_words_str(&w, key);
-    return w;
-}
-
 void redis_injection_put(struct state *base, struct loop *loop, const struct digest *digest, const char *text,
-                         size_t len, state_done_fn *done, void *arg)
+                         size_t len, int64_t until_ms, state_done_fn *done, void *arg)
 {
     struct redis_state *s = (struct redis_state *)base;
-    cleanup_free char *key = mem_printf(REDIS_KEYS "injection:%s", digest->s);
-    struct redis_words w = injection_words(s, "SET", key);
+    char stays[24] = "";
+    int64_t left_ms = until_ms - clock_wall_ms();
+    struct redis_words w = redis_words_begin(REDIS_INJECTION_PUT, s);
     assert(digest_is_set(digest));
+    if (until_ms != STATE_FOR_GOOD)
+        (void)snprintf(stays, sizeof stays, "%" PRId64, left_ms > 0 ? left_ms : 1);
+    redis_words_str(&w, digest->s);
     redis_words_add(&w, text, len);
+    redis_words_str(&w, stays);
     struct redis_call *call = redis_call_new(&w, loop, done ? redis_answer_done : NULL, arg);
     call->write = true;
     call->fn.done = done;
@@ -149,7 +148,9 @@ void redis_injection_get(struct state *base, struct loop *loop, const struct dig
 {
     struct redis_state *s = (struct redis_state *)base;
     cleanup_free char *key = mem_printf(REDIS_KEYS "injection:%s", digest->s);
-    struct redis_words w = injection_words(s, "GET", key);
+    struct redis_words w = redis_words_begin(REDIS_PLAIN, s);
+    redis_words_str(&w, "GET");
+    redis_words_str(&w, key);
     struct redis_call *call = redis_call_new(&w, loop, answer_text, arg);
     call->fn.text = fn;
     redis_call_submit(s, call);

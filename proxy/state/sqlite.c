@@ -16,7 +16,9 @@ static int open_writer(struct sqlite_state *s, struct err *err)
     if (rc < 0)
         return rc == -2 ? 1 : -1;
     rc = sqlite_schema_prepare(&s->writer, s->path, err);
-    if (rc != 0)
+    if (rc == 0)
+        sqlite_passing_tidy(&s->writer);
+    else
         sqlite_conn_close(&s->writer);
     return rc;
 }

@@ -164,6 +164,11 @@ int sqlite_take_digest(sqlite3_stmt *s, int column, struct digest *ret, struct e
     return err_set(err, ERR_IO, "state store: a digest in it is damaged");
 }
 
+void sqlite_answer_count(struct sqlite_call *call)
+{
+    call->fn.count(call->arg, call->err ? 0 : call->count, sqlite_call_failure(call));
+}
+
 void sqlite_free_text(struct sqlite_call *call)
 {
     free(call->result_text);

@@ -186,6 +186,7 @@ const struct state_ops sqlite_state_ops = {
     .token_drop = sqlite_token_drop,
     .token_pulled = sqlite_token_pulled,
     .token_prune = sqlite_token_prune,
+    .injection_prune = sqlite_injection_prune,
     .link_below = sqlite_link_below,
     .names = names,
     .check = check,

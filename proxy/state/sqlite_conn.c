@@ -66,9 +66,26 @@ static const char *const sql[SQL_COUNT] = {
                         "VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (image, source, injection) "
                         "DO UPDATE SET target = excluded.target, media_type = excluded.media_type "
                         "WHERE target <> excluded.target OR media_type IS NOT excluded.media_type",
+    /* ?3: for good. A token's locations do not take the place of the configuration's. */
     [SQL_INJECTION_PUT] = "INSERT INTO injection (object, text) VALUES (?1, ?2) ON CONFLICT (object) "
-                          "DO UPDATE SET text = excluded.text WHERE text <> excluded.text",
+                          "DO UPDATE SET text = excluded.text WHERE text <> excluded.text "
+                          "AND (?3 OR object IN (SELECT injection FROM passing))",
     [SQL_INJECTION_GET] = "SELECT text FROM injection WHERE object = ?1",
+    [SQL_INJECTION_PRUNE] =
+        "DELETE FROM injection WHERE object IN "
+        "(SELECT injection FROM passing WHERE until_ms <= ?1 ORDER BY until_ms, injection LIMIT ?2)",
+    /* One that is there and not in this table is for good. */
+    [SQL_PASSING_PUT] = "INSERT INTO passing (injection, until_ms) SELECT ?1, ?2 "
+                        "WHERE NOT EXISTS (SELECT 1 FROM injection WHERE object = ?1) "
+                        "OR EXISTS (SELECT 1 FROM passing WHERE injection = ?1) "
+                        "ON CONFLICT (injection) DO UPDATE SET until_ms = excluded.until_ms WHERE until_ms < "
+                        "excluded.until_ms",
+    [SQL_PASSING_LATER] = "UPDATE passing SET until_ms = ?2 WHERE injection = ?1 AND until_ms < ?2",
+    [SQL_PASSING_NOT] = "DELETE FROM passing WHERE injection = ?1",
+    [SQL_PASSING_PRUNE] =
+        "DELETE FROM passing WHERE injection IN "
+        "(SELECT injection FROM passing WHERE until_ms <= ?1 ORDER BY until_ms, injection LIMIT ?2)",
+    [SQL_SWEPT] = "INSERT INTO meta (key, value) VALUES ('swept', 1) ON CONFLICT (key) DO NOTHING",
     [SQL_TOKEN_PUT] =
         "INSERT INTO token (key, created_ms, expires_ms, account, image, tag, source, injection, "
         "target, name, platform, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",

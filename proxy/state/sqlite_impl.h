@@ -31,7 +31,7 @@
 #define SQLITE_STATE_BATCH_MAX   4096                /* writes a transaction */
 #define SQLITE_STATE_WAITING_MAX 100000              /* writes that wait, and as many reads */
 #define SQLITE_STATE_BYTES_MAX   ((size_t)128 << 20) /* of calls that wait, with their arguments */
-#define SQLITE_STATE_SCHEMA      2                   /* PRAGMA user_version */
+#define SQLITE_STATE_SCHEMA      3                   /* PRAGMA user_version */
 
 /* ---- sqlite_conn.c: a connection of one thread, with its prepared statements ---- */
 
@@ -62,6 +62,12 @@ enum sqlite_stmt_id {
     SQL_VARIANT_PUT,
     SQL_INJECTION_PUT,
     SQL_INJECTION_GET,
+    SQL_INJECTION_PRUNE,
+    SQL_PASSING_PUT,
+    SQL_PASSING_LATER,
+    SQL_PASSING_NOT,
+    SQL_PASSING_PRUNE,
+    SQL_SWEPT,
     SQL_TOKEN_PUT,
     SQL_TOKEN_GET,
     SQL_TOKEN_DROP,
@@ -210,6 +216,7 @@ void sqlite_call_submit(struct state *s, struct sqlite_call *call);
 uint32_t sqlite_topic_add(uint32_t topic, const char *s);
 const struct err *sqlite_call_failure(const struct sqlite_call *call); /* for the callback */
 void sqlite_answer_done(struct sqlite_call *call);
+void sqlite_answer_count(struct sqlite_call *call);
 void sqlite_free_text(struct sqlite_call *call);
 void sqlite_bind_text(sqlite3_stmt *s, int at, const char *text); /* not copied; NULL binds NULL */
 /* The number of a media type, made if need be, or NULL of NULL. */
@@ -229,10 +236,19 @@ int sqlite_take_digest(sqlite3_stmt *s, int column, struct digest *ret, struct e
 
 /* sqlite_variants.c: call->text, call->n bytes, as the injection of that number. */
 int sqlite_run_injection_put(struct sqlite_conn *c, const struct sqlite_call *call, int64_t object,
-                             struct err *err);
+                             int64_t until_ms, struct err *err);
 
-/* ---- sqlite_calls.c, sqlite_links.c, sqlite_variants.c, sqlite_tokens.c: the table of functions, as state.h
- * says ---- */
+/* ---- sqlite_passing.c: injections that do not stay for good ---- */
+
+/* Before the text is put: says how long it is to stay. */
+int sqlite_passing_put(struct sqlite_conn *c, int64_t injection, int64_t until_ms, struct err *err);
+/* Of one that is there. */
+int sqlite_passing_later(struct sqlite_conn *c, int64_t injection, int64_t until_ms, struct err *err);
+/* Before anybody else looks at the file: forgets what was made by injections that are gone. */
+void sqlite_passing_tidy(struct sqlite_conn *c);
+
+/* ---- sqlite_calls.c, sqlite_links.c, sqlite_variants.c, sqlite_tokens.c, sqlite_passing.c: the table of
+ * functions, as state.h says ---- */
 
 extern const struct state_ops sqlite_state_ops;
 void sqlite_token_put(struct state *s, struct loop *loop, const struct state_token *t,
@@ -244,6 +260,8 @@ void sqlite_token_drop(struct state *s, struct loop *loop, const uint8_t key[STA
 void sqlite_token_pulled(struct state *s, const uint8_t key[STATE_TOKEN_KEY], uint64_t pulls);
 void sqlite_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,
                         void *arg);
+void sqlite_injection_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n,
+                            state_count_fn *fn, void *arg);
 void sqlite_link_below(struct state *s, struct loop *loop, const struct state_repo *repo,
                        const struct digest *manifest, const struct digest *digest, state_count_fn *fn,
                        void *arg);
@@ -267,7 +285,7 @@ void sqlite_variant_by_ref(struct state *s, struct loop *loop, const struct stat
 void sqlite_variant_put(struct state *s, struct loop *loop, const struct state_variant *v,
                         state_done_fn *done, void *arg);
 void sqlite_injection_put(struct state *s, struct loop *loop, const struct digest *digest, const char *text,
-                          size_t len, state_done_fn *done, void *arg);
+                          size_t len, int64_t until_ms, state_done_fn *done, void *arg);
 void sqlite_injection_get(struct state *s, struct loop *loop, const struct digest *digest, state_text_fn *fn,
                           void *arg);
 #endif

@@ -19,6 +19,8 @@
  *
  * token: key is the SHA-256 of a container token, which itself stands nowhere; name is the image as asked
  * for.
+ *
+ * passing: injections that only tokens asked for, and when they may go; all others are for good.
  */
 static const char *const migrations[SQLITE_STATE_SCHEMA] = {
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -42,6 +44,8 @@ static const char *const migrations[SQLITE_STATE_SCHEMA] = {
     " target INTEGER NOT NULL, name TEXT NOT NULL, platform TEXT, note TEXT,"
     " pulls INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
     "CREATE INDEX token_expires ON token (expires_ms);",
+    ("CREATE TABLE passing (injection INTEGER PRIMARY KEY, until_ms INTEGER NOT NULL);"
+     "CREATE INDEX passing_until ON passing (until_ms);"),
 };
 
 static bool is_damage(int rc)

@@ -82,7 +82,11 @@ static int run_token_put(struct sqlite_conn *c, struct sqlite_call *call, struct
     int64_t source = image < 0 ? -1 : sqlite_object_id(c, &call->a, true, err);
     int64_t injection = source < 0 ? -1 : sqlite_object_id(c, &call->b, true, err);
     int64_t target = injection < 0 ? -1 : sqlite_object_id(c, &call->c, true, err);
-    if (target < 0 || (call->text && sqlite_run_injection_put(c, call, injection, err) < 0))
+    int64_t until_ms = state_passing_until(t->expires_ms);
+    if (target < 0)
+        return -1;
+    if ((call->text ? sqlite_run_injection_put(c, call, injection, until_ms, err)
+                    : sqlite_passing_later(c, injection, until_ms, err)) < 0)
         return -1;
     sqlite3_stmt *s = sqlite_conn_stmt(c, SQL_TOKEN_PUT, err);
     if (!s)
@@ -252,17 +256,12 @@ static int run_token_prune(struct sqlite_conn *c, struct sqlite_call *call, stru
     return 0;
 }
 
-static void answer_count(struct sqlite_call *call)
-{
-    call->fn.count(call->arg, call->err ? 0 : call->count, sqlite_call_failure(call));
-}
-
 void sqlite_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,
                         void *arg)
 {
     struct sqlite_call *call = token_call(loop, run_token_prune, NULL, NULL, 0);
     call->write = true;
-    call->answer = answer_count;
+    call->answer = sqlite_answer_count;
     call->fn.count = fn;
     call->arg = arg;
     call->time_ms = before_ms;
@@ -292,7 +291,7 @@ void sqlite_link_below(struct state *s, struct loop *loop, const struct state_re
                        void *arg)
 {
     struct sqlite_call *call = sqlite_call_new(loop, run_link_below, repo, NULL, 0, NULL);
-    call->answer = answer_count;
+    call->answer = sqlite_answer_count;
     call->fn.count = fn;
     call->arg = arg;
     call->a = *manifest;

@@ -168,24 +168,27 @@ void sqlite_variant_put(struct state *s, struct loop *loop, const struct state_v
 /* ---- injections ---- */
 
 int sqlite_run_injection_put(struct sqlite_conn *c, const struct sqlite_call *call, int64_t object,
-                             struct err *err)
+                             int64_t until_ms, struct err *err)
 {
+    if (sqlite_passing_put(c, object, until_ms, err) < 0)
+        return -1;
     sqlite3_stmt *s = sqlite_conn_stmt_ids(c, SQL_INJECTION_PUT, SQLITE_IDS(object), err);
     if (!s)
         return -1;
     if (sqlite3_bind_blob64(s, 2, call->text, call->n, SQLITE_STATIC) != SQLITE_OK)
         return sqlite_conn_error(c, err);
+    (void)sqlite3_bind_int(s, 3, until_ms == STATE_FOR_GOOD);
     return sqlite_conn_run(c, s, err);
 }
 
 static int run_injection_put(struct sqlite_conn *c, struct sqlite_call *call, struct err *err)
 {
     int64_t object = sqlite_object_id(c, &call->a, true, err);
-    return object < 0 ? -1 : sqlite_run_injection_put(c, call, object, err);
+    return object < 0 ? -1 : sqlite_run_injection_put(c, call, object, call->time_ms, err);
 }
 
 void sqlite_injection_put(struct state *s, struct loop *loop, const struct digest *digest, const char *text,
-                          size_t len, state_done_fn *done, void *arg)
+                          size_t len, int64_t until_ms, state_done_fn *done, void *arg)
 {
     struct sqlite_call *call = sqlite_call_new(loop, run_injection_put, NULL, text, len, NULL);
     assert(digest_is_set(digest));
@@ -196,6 +199,7 @@ void sqlite_injection_put(struct state *s, struct loop *loop, const struct diges
     call->arg = arg;
     call->a = *digest;
     call->n = len;
+    call->time_ms = until_ms;
     sqlite_call_submit(s, call);
 }
 

@@ -22,6 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/clock.h"
 #include "common/digest.h"
 #include "common/err.h"
 #include "common/loop.h"
@@ -60,6 +61,19 @@ struct state_variant {
 };
 
 #define STATE_TOKEN_KEY 32 /* bytes: SHA-256 of a container token */
+
+#define STATE_FOR_GOOD INT64_MAX
+/* How long an injection stays that is only of tokens, once it is not needed any more, or since it was put:
+ * far longer than it takes to make a token of it. */
+#define STATE_PASSING_MS (INT64_C(6) * 3600 * 1000)
+
+/* Until when the injection of a token stays that ends then (0: there is none yet). */
+static inline int64_t state_passing_until(int64_t expires_ms)
+{
+    const int64_t most = INT64_C(1) << 52; /* a number in Lua, too */
+    int64_t now = clock_wall_ms(), from = expires_ms > now ? expires_ms : now;
+    return (from < most ? from : most) + STATE_PASSING_MS;
+}
 
 /* A container token: which image it stands for, and how that one is rewritten. Strings may be NULL where it
  * says so. */
@@ -123,12 +137,14 @@ struct state_ops {
                         void *arg);
 
     /* Injections by their digest: the full text (with locations), so that an announced variant can be made
-     * again. */
+     * again. until_ms: wall clock, when it may be forgotten; the latest that was ever said holds, and
+     * STATE_FOR_GOOD for good: then its text is that of who said so last. */
     void (*injection_put)(struct state *, struct loop *, const struct digest *, const char *text, size_t len,
-                          state_done_fn *done, void *arg);
+                          int64_t until_ms, state_done_fn *done, void *arg);
     void (*injection_get)(struct state *, struct loop *, const struct digest *, state_text_fn *, void *arg);
 
-    /* A token with its injection, as injection_put has it (text NULL: it is known to be there). */
+    /* A token with its injection, as injection_put has it (text NULL: it is known to be there), which stays
+     * until state_passing_until of the token's end, at least. */
     void (*token_put)(struct state *, struct loop *, const struct state_token *, const char *injection_text,
                       size_t len, state_done_fn *done, void *arg);
     /* Expired ones too, until they are pruned. */
@@ -142,6 +158,10 @@ struct state_ops {
     /* Forgets tokens that expired before then, n at most; count says how many. */
     void (*token_prune)(struct state *, struct loop *, int64_t before_ms, size_t n, state_count_fn *,
                         void *arg);
+    /* Forgets injections whose time was over by then, n at most; count says how many. What was made by them
+     * stays for now. NULL: this store does it by itself. */
+    void (*injection_prune)(struct state *, struct loop *, int64_t before_ms, size_t n, state_count_fn *,
+                            void *arg);
     /* count is 1 if `digest` is what that manifest lists, or what one of its children lists, as far as links
      * under that name tell; else 0. */
     void (*link_below)(struct state *, struct loop *, const struct state_repo *,

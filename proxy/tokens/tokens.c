@@ -16,6 +16,8 @@
 #define PRUNE_TICKS  30
 #define PRUNE_BATCH  500 /* a transaction that others do not notice */
 #define PRUNE_GAP_MS 50
+#define SWEEP_BATCH  8    /* injections: each may be megabytes */
+#define CATCH_UP     4    /* times as fast as time goes by */
 #define SEEN_MS      3000 /* for so long, what a state that others write to said is believed */
 
 struct entry {
@@ -29,13 +31,14 @@ struct tokens {
     uint64_t ttl_ms;
     struct rate *makes, *guesses;
     struct members *members;
-    struct metric *made, *revoked, *pruned, *unknown, *limited;
+    struct metric *made, *revoked, *pruned, *swept, *unknown, *limited;
     _Atomic uint64_t revocations; /* so far: what was read before one is not remembered after it */
     struct lru *known;
     _Atomic(struct grant *) dirty; /* a reference each */
     struct loop *loop;             /* of the timers */
     struct loop_timer tick, prune;
     unsigned ticks;
+    int64_t steady_ms; /* see follow_clock */
 };
 
 static void free_entry(void *entry, void *arg)
@@ -56,6 +59,7 @@ struct tokens *tokens_new(const struct tokens_config *config)
     t->made = metric_get("rac_tokens_total", "event=\"made\"");
     t->revoked = metric_get("rac_tokens_total", "event=\"revoked\"");
     t->pruned = metric_get("rac_tokens_total", "event=\"expired\"");
+    t->swept = metric_get("rac_injections_forgotten_total", "");
     t->unknown = metric_get("rac_token_guesses_total", "result=\"unknown\"");
     t->limited = metric_get("rac_token_guesses_total", "result=\"limited\"");
     t->known = lru_new(IN_MEMORY, free_entry, NULL);
@@ -362,12 +366,24 @@ static void save_pulls(struct tokens *t)
 
 static void prune(void *arg);
 
+static void on_swept(void *arg, size_t count, const struct err *err)
+{
+    struct tokens *t = arg;
+    metric_add(t->swept, count);
+    if (t->loop && !err && count == SWEEP_BATCH)
+        loop_timer_arm(t->loop, &t->prune, PRUNE_GAP_MS, prune, t);
+}
+
 static void on_pruned(void *arg, size_t count, const struct err *err)
 {
     struct tokens *t = arg;
     metric_add(t->pruned, count);
-    if (t->loop && !err && count == PRUNE_BATCH)
+    if (!t->loop || err)
+        return;
+    if (count == PRUNE_BATCH)
         loop_timer_arm(t->loop, &t->prune, PRUNE_GAP_MS, prune, t);
+    else if (t->state->ops->injection_prune)
+        t->state->ops->injection_prune(t->state, t->loop, t->steady_ms, SWEEP_BATCH, on_swept, t);
 }
 
 static void prune(void *arg)
@@ -376,10 +392,19 @@ static void prune(void *arg)
     t->state->ops->token_prune(t->state, t->loop, clock_wall_ms(), PRUNE_BATCH, on_pruned, t);
 }
 
+/* The wall clock; but when it jumps ahead (the machine slept), this one follows slowly: a request for a token
+ * that put its injection before the jump is through before the injection's hours are. */
+static void follow_clock(struct tokens *t)
+{
+    int64_t now = clock_wall_ms(), most = t->steady_ms + CATCH_UP * TICK_MS;
+    t->steady_ms = now < most ? now : most;
+}
+
 static void tick(void *arg)
 {
     struct tokens *t = arg;
     save_pulls(t);
+    follow_clock(t);
     if (t->ticks++ % PRUNE_TICKS == 0 && !loop_timer_armed(&t->prune))
         prune(t);
     loop_timer_arm(t->loop, &t->tick, TICK_MS, tick, t);
@@ -388,6 +413,7 @@ static void tick(void *arg)
 void tokens_start(struct tokens *t, struct loop *loop)
 {
     t->loop = loop;
+    t->steady_ms = clock_wall_ms();
     loop_timer_arm(loop, &t->tick, TICK_MS, tick, t);
 }
 

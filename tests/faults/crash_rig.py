@@ -115,10 +115,10 @@ def restart(life):
 
 
 def migration(life):
-    """The state of the version before: without tokens."""
+    """The state of the first version: without tokens."""
     life.p.stop()
     with sqlite3.connect(os.path.join(life.data, "state.db")) as db:
-        db.executescript("DROP TABLE token; PRAGMA user_version = 1")
+        db.executescript("DROP TABLE token; DROP TABLE passing; PRAGMA user_version = 1")
     db.close()
     life.forget_tokens()
     return Case(lambda: restart(life))

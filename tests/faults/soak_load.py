@@ -209,7 +209,7 @@ class Client(stress.Client):
 
     def token(self, p):
         """A token with a layer and a label, all of its image, and sometimes its end. Its wish is one of a few hundred: what an
-        image becomes by a wish is kept for good."""
+        image becomes by a wish is kept for hours after the token."""
         name, tag = self.rng.choice(self.soak.library.tags[:-1])
         image = f"{'vault.test' if name.startswith('vault/') else 'up.test'}/{name}:{tag}"
         wish = {"layers": [token_api.data_layer(self.rng.choice(self.soak.layers))], "labels": {"run": str(self.rng.randrange(4))}}

@@ -279,6 +279,15 @@ static inline bool get_injection(struct fixture *f, struct digest d)
     return f->a.found;
 }
 
+static inline void put_injection(struct fixture *f, struct digest d, const char *text, int64_t until_ms)
+{
+    begin(&f->a, f->loop);
+    f->s->ops->injection_put(f->s, f->loop, &d, text, strlen(text), until_ms, on_done, &f->a);
+    assert_false(f->a.done);
+    wait_for(&f->a);
+    assert_int_equal(f->a.err.code, ERR_NONE);
+}
+
 static inline void put_link(struct fixture *f, const struct state_repo *repo, struct digest d,
                             const char *media_type, const struct state_ref *refs, size_t count)
 {

@@ -82,6 +82,45 @@ static void put_fails(struct fixture *f, enum err_code code)
     assert_int_equal(f->a.err.code, code);
 }
 
+/* How long Redis keeps that injection: -1 for good, -2 not at all. */
+static int64_t left_ms(struct fixture *f, struct digest d)
+{
+    cleanup_free char *line = mem_printf("PTTL rac:1:injection:%s", d.s);
+    cleanup_free char *text = tell(f, line);
+    return atoll(text);
+}
+
+/* What only tokens asked for goes some time after the last of them, by itself. */
+static void test_injections_expire(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t hour = 3600 * 1000;
+    struct state_token t = token_n(1, clock_wall_ms() + hour);
+    struct digest kept = digest_n("i", 2), brief = digest_n("i", 3);
+    put_token(f, &t, "{}");
+    assert_in_range(left_ms(f, t.injection), STATE_PASSING_MS + hour - 60000, STATE_PASSING_MS + hour);
+    struct state_token longer = token_n(2, clock_wall_ms() + 2 * hour), shorter = token_n(3, 1);
+    put_token(f, &longer, NULL);
+    put_token(f, &shorter, "{}");
+    put_injection(f, t.injection, "{}", clock_wall_ms());
+    assert_in_range(left_ms(f, t.injection), STATE_PASSING_MS + 2 * hour - 60000,
+                    STATE_PASSING_MS + 2 * hour);
+    put_injection(f, kept, "{}", STATE_FOR_GOOD);
+    put_injection(f, kept, "{}", clock_wall_ms() + hour);
+    assert_int_equal(left_ms(f, kept), -1);
+    put_injection(f, t.injection, "{}", STATE_FOR_GOOD);
+    struct state_token late = token_n(4, clock_wall_ms());
+    put_token(f, &late, NULL);
+    assert_int_equal(left_ms(f, t.injection), -1);
+    put_injection(f, brief, "{}", clock_wall_ms() + 50);
+    uint64_t end = clock_mono_ms() + WAIT_MS;
+    while (get_injection(f, brief) && clock_mono_ms() < end)
+        (void)usleep(10000);
+    assert_false(get_injection(f, brief));
+    assert_true(get_injection(f, kept));
+    assert_null(f->s->ops->injection_prune);
+}
+
 static void test_two_see_the_same(void **state)
 {
     struct fixture *f = *state, other = *f;
@@ -376,6 +415,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, fixture_free)
     const struct CMUnitTest tests[] = {
         T(test_two_see_the_same),
+        T(test_injections_expire),
         T(test_away),
         T(test_late),
         T(test_restarted_empty),

@@ -200,7 +200,7 @@ static int fill_disk(const char *dir, enum err_code expected, bool by_limit)
         CHECK(n < 1000);
         struct digest d = digest_n("fat", n);
         begin(&a, loop);
-        s->ops->injection_put(s, loop, &d, text, len, on_done, &a);
+        s->ops->injection_put(s, loop, &d, text, len, STATE_FOR_GOOD, on_done, &a);
         CHECK(scratch_wait(loop, &a.done));
         failed = a.err.code != ERR_NONE;
     }
@@ -227,7 +227,7 @@ static int fill_disk(const char *dir, enum err_code expected, bool by_limit)
         free(ballast);
     }
     begin(&a, loop);
-    s->ops->injection_put(s, loop, &last, "small", 5, on_done, &a);
+    s->ops->injection_put(s, loop, &last, "small", 5, STATE_FOR_GOOD, on_done, &a);
     CHECK(scratch_wait(loop, &a.done) && a.err.code == ERR_NONE);
     s->ops->close(s);
     loop_free(loop);
@@ -316,7 +316,7 @@ static void put_next(void)
     else if (n % 3 == 1)
         writer.s->ops->link_put(writer.s, writer.loop, &busybox, &m, refs, 3, on_put, put);
     else
-        writer.s->ops->injection_put(writer.s, writer.loop, &d, "text", 4, on_put, put);
+        writer.s->ops->injection_put(writer.s, writer.loop, &d, "text", 4, STATE_FOR_GOOD, on_put, put);
 }
 
 static void writer_child(const char *dir, uint32_t first, int fd)

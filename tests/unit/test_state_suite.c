@@ -227,18 +227,41 @@ static void test_injections(void **state)
         text[i] = (char)(i * 7);
     struct digest big = digest_n("big", 1), empty = digest_n("empty", 1);
     begin(&f->a, f->loop);
-    f->s->ops->injection_put(f->s, f->loop, &big, text, len, on_done, &f->a);
+    f->s->ops->injection_put(f->s, f->loop, &big, text, len, STATE_FOR_GOOD, on_done, &f->a);
     wait_for(&f->a);
-    f->s->ops->injection_put(f->s, f->loop, &empty, "", 0, NULL, NULL);
+    f->s->ops->injection_put(f->s, f->loop, &empty, "", 0, STATE_FOR_GOOD, NULL, NULL);
     assert_true(get_injection(f, big));
     assert_int_equal(f->a.len, len);
     assert_memory_equal(f->a.text, text, len);
     assert_true(get_injection(f, empty));
     assert_int_equal(f->a.len, 0);
-    f->s->ops->injection_put(f->s, f->loop, &big, "{\"location\":\"elsewhere\"}", 24, NULL, NULL);
+    f->s->ops->injection_put(f->s, f->loop, &big, "{\"location\":\"elsewhere\"}", 24, STATE_FOR_GOOD, NULL,
+                             NULL);
     assert_true(get_injection(f, big));
     assert_string_equal(f->a.text, "{\"location\":\"elsewhere\"}");
     free(text);
+}
+
+/* Where a layer is had from is the configuration's to say: a token of the same injection changes nothing. */
+static void test_injection_of_two(void **state)
+{
+    struct fixture *f = *state;
+    struct state_token t = token_n(1, clock_wall_ms() + 1000);
+    put_token(f, &t, "of a token");
+    assert_true(get_injection(f, t.injection));
+    assert_string_equal(f->a.text, "of a token");
+    put_injection(f, t.injection, "of another", state_passing_until(0));
+    assert_true(get_injection(f, t.injection));
+    assert_string_equal(f->a.text, "of another");
+    put_injection(f, t.injection, "of the configuration", STATE_FOR_GOOD);
+    t = token_n(2, clock_wall_ms() + 1000);
+    put_token(f, &t, "of a token");
+    put_injection(f, t.injection, "of another", state_passing_until(0));
+    assert_true(get_injection(f, t.injection));
+    assert_string_equal(f->a.text, "of the configuration");
+    put_injection(f, t.injection, "reloaded", STATE_FOR_GOOD);
+    assert_true(get_injection(f, t.injection));
+    assert_string_equal(f->a.text, "reloaded");
 }
 
 static void test_names(void **state)
@@ -548,6 +571,7 @@ static int setup_redis(void **state)
     X(test_variants)                                                                                         \
     X(test_variant_by_ref)                                                                                   \
     X(test_injections)                                                                                       \
+    X(test_injection_of_two)                                                                                 \
     X(test_names)                                                                                            \
     X(test_check)                                                                                            \
     X(test_tokens)                                                                                           \
