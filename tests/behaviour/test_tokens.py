@@ -357,6 +357,24 @@ def pull_all(p, name, reference):
     return top.digest
 
 
+def lose_blobs(p):
+    for folder, _, files in os.walk(os.path.join(p.data, "blobs")):
+        for name in files:
+            os.unlink(os.path.join(folder, name))
+
+
+def wish(n):
+    tar = images.tar([(f"{n}.bin", images.noise(300_000, f"sweep{n}"))])
+    return {"layers": [token_api.inline(gzip.compress(tar, 1, mtime=0), tar)]}
+
+
+def wait_forgotten(p, count):
+    deadline = time.monotonic() + 60
+    while p.metrics().get("rac_injections_forgotten_total", 0) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert p.metrics()["rac_injections_forgotten_total"] == count
+
+
 def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
     """Injections with their inline layers while it runs, what was made of them at the next start; never what the configuration
     injects, nor what a token is still there for. What was forgotten can be asked for again, and is kept again."""
@@ -374,15 +392,6 @@ def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
         (pages,), (free,) = sql("PRAGMA page_count", "PRAGMA freelist_count")
         return pages - free
 
-    def lose_blobs():
-        for folder, _, files in os.walk(os.path.join(p.data, "blobs")):
-            for name in files:
-                os.unlink(os.path.join(folder, name))
-
-    def wish(n):
-        tar = images.tar([(f"{n}.bin", images.noise(300_000, f"sweep{n}"))])
-        return {"layers": [token_api.inline(gzip.compress(tar, 1, mtime=0), tar)]}
-
     rows = ["SELECT count(*) FROM " + t for t in ("injection", "passing", "variant", "link", "object", "token")]
     configured = pull_all(p, NAME, "1")
     held = token(p, IMAGE, wish(0), containerPlatform="all", workflowId="held")
@@ -399,10 +408,7 @@ def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
     sql("UPDATE passing SET until_ms = 1 WHERE injection <> (SELECT injection FROM token WHERE note IS NOT NULL)",
         "UPDATE token SET expires_ms = 1 WHERE note IS NULL")
     p.start()
-    deadline = time.monotonic() + 60
-    while p.metrics().get('rac_injections_forgotten_total', 0) < 20 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert p.metrics()['rac_injections_forgotten_total'] == 20
+    wait_forgotten(p, 20)
     p.stop()
     assert used() - pages < 300_000 // 4096
     p.start()
@@ -410,7 +416,7 @@ def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
     assert "what was made for tokens that are gone is forgotten" in p.log()
     assert sql(*rows) == before
     # What was promised holds, whatever the cache lost; and what is gone can be had again.
-    lose_blobs()
+    lose_blobs(p)
     p.start()
     assert p.manifest(brief[0].name, brief[0].reference).status == 404
     assert pull_all(p, NAME, configured) == configured
@@ -418,9 +424,30 @@ def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
     again = token(p, IMAGE, wish(1), containerPlatform="all")
     assert again.target == brief[0].target
     p.kill()
-    lose_blobs()
+    lose_blobs(p)
     p.start()
     assert pull_all(p, again.name, again.reference) == again.target
+
+
+def test_what_was_forgotten_is_asked_for_while_it_runs(make, up):
+    """What was made of it is known still, the injection is not: it is put again, and the new token holds."""
+    up.tag(NAME, "1", images.two_platforms())
+    p = make({"up.test": up.url}, ["--upstream-missing", "0s"])
+    old = token(p, IMAGE, wish(0), containerPlatform="all")
+    p.stop()
+    path = os.path.join(p.data, "state.db")
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE passing SET until_ms = 1")
+        db.execute("UPDATE token SET expires_ms = 1")
+    db.close()
+    p.start()
+    wait_forgotten(p, 1)
+    t = token(p, IMAGE, wish(0), containerPlatform="all")
+    assert t.target == old.target and p.metrics()['rac_injections_total{result="reused"}'] == 1
+    p.kill()
+    lose_blobs(p)
+    p.start()
+    assert pull_all(p, t.name, t.reference) == t.target
 
 
 def test_a_token_of_what_the_configuration_injects_takes_nothing_from_it(make, up, layer):
