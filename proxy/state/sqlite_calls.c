@@ -144,14 +144,14 @@ static int run_check(struct sqlite_conn *c, struct sqlite_call *call, struct err
     sqlite3_stmt *put = sqlite_conn_stmt(c, SQL_CHECK_PUT, err);
     if (!put)
         return -1;
-    (void)sqlite3_bind_int64(put, 1, call->time_ms);
+    (void)sqlite3_bind_int64(put, 1, (int64_t)call->n);
     if (sqlite_conn_run(c, put, err) < 0)
         return -1;
     sqlite3_stmt *get = sqlite_conn_stmt(c, SQL_CHECK_GET, err);
     int64_t got = get ? sqlite_found_id(c, get, err) : -1;
     if (got < 0)
         return -1;
-    return got == call->time_ms
+    return got == (int64_t)call->n
                ? 0
                : err_set(err, ERR_IO, "state store: does not give back what was written to it");
 }
@@ -163,7 +163,8 @@ static void check(struct state *s, struct loop *loop, state_done_fn *fn, void *a
     call->answer = sqlite_answer_done;
     call->fn.done = fn;
     call->arg = arg;
-    call->time_ms = clock_wall_ms();
+    call->n =
+        clock_mono_us(); /* never the same twice in a row: SQLite writes nothing that is there already */
     sqlite_call_submit(s, call);
 }
 

@@ -107,8 +107,9 @@ def test_why_it_is_not_ready_is_said(walked):
                                       ("pwrite", "EIO", "state.db", b"disk I/O error")]:
         tour.faults.arm(calls, error, match)
         reply = tour.px.get("/readyz")
+        seen = tour.faults.seen(), tour.faults.hit()
         tour.faults.clear()
-        assert reply.status == 503 and says in reply.body, reply.body
+        assert reply.status == 503 and says in reply.body, (calls, match, seen, reply.body)
         assert tour.px.get("/readyz").status == 200
 
 
