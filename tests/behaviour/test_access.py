@@ -259,12 +259,13 @@ def test_twenty_at_once_are_one_hash(guarded):
         began = time.monotonic()
         work()
         return time.monotonic() - began
-    one = timed(lambda: get(p, basic("alice", "wrong")))
+    ones = [timed(lambda: get(p, basic("alice", "wrong")))]
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         took = timed(lambda: list(pool.map(lambda _: get(p, ALICE), range(20))))
+    ones.append(timed(lambda: get(p, basic("alice", "wrong too"))))
     found = logins(p)
     assert found["password"] + found.get("remembered", 0) == 20
-    assert took < 5 * one, (took, one)
+    assert took < 5 * max(ones), (took, ones)
 
 
 def test_requests_that_leave_before_the_answer(guarded, slow_hash):

@@ -141,7 +141,7 @@ def test_a_slow_reader_slows_nobody(px, up, app):
         slow.read_head()
         begin = time.monotonic()
         assert px.blob(NAME, digest).digest == digest
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20
         stored(px, digest)
 
 
@@ -349,5 +349,5 @@ def test_sigterm_does_not_wait_for_ever(make, up):
         raw.read_until(lambda d: len(d) > SIZE // 4)
         begin = time.monotonic()
         p.daemon.signal(signal.SIGTERM)
-        assert p.daemon.process.wait(15) == 0
-        assert 0.5 < time.monotonic() - begin < 10
+        assert p.daemon.process.wait(60) == 0
+        assert 0.5 < time.monotonic() - begin < 20

@@ -105,4 +105,4 @@ def test_without_descriptors_a_blob_can_be_had_later(make, up):
         reply = kept.request("GET", f"/v2/{NAME}/blobs/{digest}")
         assert reply.status == 503 and int(reply["Retry-After"]) > 0 and p.data not in reply.message, reply.body
         resource.prlimit(p.daemon.pid, resource.RLIMIT_NOFILE, before)
-        assert wait_for(lambda: kept.request("GET", f"/v2/{NAME}/blobs/{digest}").status == 200, 5, "served again")
+        assert wait_for(lambda: kept.request("GET", f"/v2/{NAME}/blobs/{digest}").status == 200, 20, "served again")

@@ -76,10 +76,10 @@ def test_stale_while_revalidate(make, up):
     first = up.tag(NAME, "1", images.tiny("first"))
     p.manifest(NAME, "1")
     second = up.tag(NAME, "1", images.tiny("second"))
-    up.rule("* " + TAG, lambda x: x.proper(delay=0.5))
+    up.rule("* " + TAG, lambda x: x.proper(delay=4))
     begin = time.monotonic()
-    assert p.manifest(NAME, "1").body == first.manifest and time.monotonic() - begin < 0.4
-    deadline = time.monotonic() + 10
+    assert p.manifest(NAME, "1").body == first.manifest and time.monotonic() - begin < 3.5
+    deadline = time.monotonic() + 30
     while p.manifest(NAME, "1").body != second.manifest:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -226,7 +226,7 @@ def test_one_upstream_out_of_order_does_not_hold_up_another(make, up, another):
         time.sleep(0.3)
         begin = time.monotonic()
         assert p.manifest(f"two.test/{NAME}", "1").body == image.manifest
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 4
         assert {f.result().status for f in stuck} == {504}
 
 

@@ -305,7 +305,7 @@ def test_a_body_that_inflates_to_more_than_it_says(px):
     begin = time.monotonic()
     reply = px.fetch("POST", "/container-token", body=layers(entry))
     assert reply.status == 413 and "inflates to more than" in reply.json["message"]
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 # Limits, each named

@@ -236,7 +236,7 @@ def test_without_a_mount(box, mode, what, says):
         os.rmdir(os.path.join(box.root, "fusion/s3"))
     began = time.monotonic()
     done = box.run("/bin/probe", env=env, without=["fuse"] if what == "fuse" else [])
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20
     assert says in done.stderr, done
     if mode == "optional":
         assert done.returncode == 0 and json.loads(done.stdout)["pid"] == 1
@@ -274,7 +274,7 @@ def test_a_driver_that_does_not_end_is_killed_in_time(box):
     began = time.monotonic()
     done = box.run("/bin/true", env={**BUCKETS, "FAKE_DRIVER": "deaf", "RAC_FLUSH_TIMEOUT": "200ms"})
     assert done.returncode == 174 and "RAC_FLUSH_TIMEOUT" in done.stderr
-    assert 1 < time.monotonic() - began < 10
+    assert 1 < time.monotonic() - began < 20
 
 
 def test_the_flush_is_waited_for(box):

@@ -27,7 +27,7 @@ def test_every_signal_reaches_the_command(box):
         box.signal(n)
         wait_for(lambda n=n: str(n) in box.read("/got").split(), what=f"signal {n}")
     box.file("/go", "")
-    assert box.process.wait(10) == 0
+    assert box.process.wait(30) == 0
 
 
 def test_a_message_that_nobody_reads_is_no_signal_for_the_command(box):
@@ -39,7 +39,7 @@ def test_a_message_that_nobody_reads_is_no_signal_for_the_command(box):
     box.kill_driver()
     time.sleep(0.3)
     box.file("/go", "")
-    assert box.process.wait(10) == 3 and not os.path.exists(os.path.join(box.root, "hit"))
+    assert box.process.wait(30) == 3 and not os.path.exists(os.path.join(box.root, "hit"))
 
 
 def test_what_the_command_closes_is_closed(box):
@@ -60,20 +60,20 @@ def test_what_the_command_closes_is_closed(box):
                   env=MOUNTED)
         box.wait_file("/up")
         for fd in readers:
-            wait_for(lambda fd=fd: ended(fd), timeout=5, what="the end of what the command closed")
+            wait_for(lambda fd=fd: ended(fd), timeout=20, what="the end of what the command closed")
     finally:
         for fd in readers:
             os.close(fd)
     assert box.process.poll() is None
     box.file("/go", "")
-    assert box.process.wait(10) == 0
+    assert box.process.wait(30) == 0
 
 
 def test_sigterm_ends_command_and_flush_follows(box):
     box.start("/bin/sh", "-c", "trap 'echo bye; exit 9' TERM; touch /up; while :; do usleep 5000; done", env=MOUNTED)
     box.wait_file("/up")
     box.signal(signal.SIGTERM)
-    out, _ = box.process.communicate(timeout=10)
+    out, _ = box.process.communicate(timeout=30)
     assert (box.process.returncode, out) == (9, b"bye\n") and box.log()[-1] == "flushed"
 
 
@@ -83,7 +83,7 @@ def test_told_to_end_while_the_mount_is_waited_for(box, number):
     box.wait_log("fd 2")
     began = time.monotonic()
     box.signal(number)
-    assert box.process.wait(10) == 128 + number and time.monotonic() - began < 8
+    assert box.process.wait(30) == 128 + number and time.monotonic() - began < 25
     assert not os.path.exists(os.path.join(box.root, "ran"))
 
 
@@ -96,7 +96,7 @@ def test_other_signals_wait_for_the_command(box):
     box.wait_log("waiting")
     box.signal(signal.SIGUSR1)
     box.file("/go", "")
-    assert box.process.wait(10) == 128 + signal.SIGUSR1
+    assert box.process.wait(30) == 128 + signal.SIGUSR1
 
 
 # Children
@@ -113,14 +113,14 @@ def test_what_the_command_left_gets_a_sigterm_before_the_driver(box):
              "while [ ! -e /up ]; do usleep 5000; done; exit 4"
     began = time.monotonic()
     assert box.run("/bin/sh", "-c", script, env=MOUNTED).returncode == 4
-    assert box.log()[-3:] == ["orphan ended", "signal 15", "flushed"] and time.monotonic() - began < 8
+    assert box.log()[-3:] == ["orphan ended", "signal 15", "flushed"] and time.monotonic() - began < 25
 
 
 def test_what_does_not_end_is_killed_after_a_grace(box):
     script = "sh -c 'trap : TERM; touch /up; while :; do sleep 1; done' & while [ ! -e /up ]; do usleep 5000; done; exit 4"
     began = time.monotonic()
     assert box.run("/bin/sh", "-c", script, env=MOUNTED).returncode == 4
-    assert 2 <= time.monotonic() - began < 10 and box.log()[-1] == "flushed"
+    assert 2 <= time.monotonic() - began < 25 and box.log()[-1] == "flushed"
 
 
 @pytest.mark.parametrize("group", ["kill -TERM 0", "kill -TERM -1"])
@@ -203,7 +203,7 @@ def test_a_shell_on_a_terminal_has_job_control(box, terminal):
     t.type("echo code $?\n")
     t.wait("code 130")
     t.type("exit 6\n")
-    assert box.process.wait(10) == 6
+    assert box.process.wait(30) == 6
 
 
 def test_ctrl_c_is_for_the_command_alone(box, terminal):
@@ -211,7 +211,7 @@ def test_ctrl_c_is_for_the_command_alone(box, terminal):
     t.wait("up")
     t.type("\x03")
     t.wait("caught")
-    assert box.process.wait(10) == 8
+    assert box.process.wait(30) == 8
     assert [line for line in box.log() if line.startswith("signal")] == ["signal 15"]
 
 
@@ -220,7 +220,7 @@ def test_ctrl_z_stops_nothing_where_nobody_could_go_on(box, terminal):
     t.wait("tick2")
     t.type("\x1a")
     t.wait("tick39")
-    assert box.process.wait(10) == 0
+    assert box.process.wait(30) == 0
 
 
 def test_below_a_shell_it_is_a_job_like_its_command(box, terminal):
@@ -239,4 +239,4 @@ def test_below_a_shell_it_is_a_job_like_its_command(box, terminal):
     t.type("echo code $?\n")
     t.wait("code 130")
     t.type("exit\n")
-    box.process.wait(10)
+    box.process.wait(30)

@@ -31,7 +31,7 @@ def said(scratch, s3):
         began = time.monotonic()
         done = scratch.run(proxy.binary("rac-fuse"), folder, check=False, timeout=30, env=variables)
         assert done.returncode == 1 and not os.path.ismount(folder), done
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25
         return done.stderr.splitlines()[-1]
     return run
 
@@ -112,7 +112,7 @@ def waiting(scratch, env):
     folder = scratch.folder("m")
     d = Daemon(scratch, "rac-fuse", [proxy.binary("rac-fuse"), folder, "--buckets", "data"],
                {**proxy.sanitizer_settings(), **dict.fromkeys(KEYS, "key"), **env})
-    d.wait_log(lambda log: "S3 request is tried again" in log, timeout=5)
+    d.wait_log(lambda log: "S3 request is tried again" in log, timeout=30)
     return d, folder
 
 
@@ -123,7 +123,7 @@ def test_a_server_that_does_not_answer(scratch, number):
     assert "cannot connect: Connection refused" in d.log() and d.running()
     began = time.monotonic()
     d.signal(number)
-    assert d.process.wait(5) == 1 and time.monotonic() - began < 1
+    assert d.process.wait(30) == 1 and time.monotonic() - began < 20
     last = d.log().splitlines()[-1]
     assert "bucket data at http://127.0.0.1:" in last and "Connection refused" in last and "localhost is the container itself" in last
     assert not os.path.ismount(folder)

@@ -319,7 +319,7 @@ def test_cancel(s3, tool, fault):
     s3.rule("*", fault)
     begin = time.monotonic()
     assert tool("get", "data", "x", 0, 100000, RAC_TOOL_CANCEL_MS="300").code == errno.EINTR
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 15
 
 
 def test_a_cancelled_upload_leaves_nothing(s3, tool, file):
