@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "fuse-layer/s3fs/url.h"
+#include "s3/s3_url.h"
 
 /* Asked on a thread of its own: signals are heard meanwhile. */
 struct check {
@@ -22,8 +22,8 @@ struct check {
 
 static bool is_this_machine(const char *endpoint)
 {
-    struct url u;
-    return endpoint && url_parse(endpoint, &u, NULL) == 0 &&
+    struct s3_url u;
+    return endpoint && s3_url_parse(endpoint, &u, NULL) == 0 &&
            (strcmp(u.host, "localhost") == 0 || strcmp(u.host, "::1") == 0 ||
             (u.literal && strncmp(u.host, "127.", 4) == 0));
 }

@@ -9,7 +9,7 @@
 
 #include "common/err.h"
 #include "fuse-layer/s3fs/options.h"
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 
 /* The main thread's, and before there is a session. `signals` are blocked; SIGUSR1, which is one of them, is
  * for this process to wake itself. Any other ends the check: with ERR_CANCELLED, and what S3 said so far. No

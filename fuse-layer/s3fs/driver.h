@@ -11,7 +11,7 @@
 #include "fuse-layer/s3fs/memory.h"
 #include "fuse-layer/s3fs/options.h"
 #include "fuse-layer/s3fs/pool.h"
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 #include "fuse-layer/s3fs/spill.h"
 
 struct fuse_session;

@@ -28,7 +28,7 @@
 #define uthash_malloc(size) mem_alloc(size) /* by itself it ends without a word */
 #include <uthash.h>
 
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 
 #define INODE_ROOT_ID 1 /* FUSE_ROOT_ID */
 /* Names may be as long as keys: more than a local file system has. */

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "fuse-layer/s3fs/inode.h"
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 
 #define LISTING_MAX 50000
 

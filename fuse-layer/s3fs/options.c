@@ -10,8 +10,8 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "common/str.h"
-#include "fuse-layer/s3fs/s3_config.h"
-#include "fuse-layer/s3fs/s3_place.h"
+#include "s3/s3_config.h"
+#include "s3/s3_place.h"
 
 #define BUCKETS_MAX 256
 

@@ -7,7 +7,7 @@
  * the time in seconds. Foreign metadata that says nothing sensible is ignored.
  */
 #include "fuse-layer/s3fs/inode.h"
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 
 /* Sets mode, uid, gid, mtime_ms and the kind INODE_LINK where the metadata says so. */
 void posix_from_meta(const struct s3_meta *meta, struct inode_attr *attr);

@@ -4,9 +4,9 @@
 #include <stdint.h>
 
 #include "common/mem.h"
-#include "fuse-layer/s3fs/credentials_json.h"
-#include "fuse-layer/s3fs/credentials_profile.h"
-#include "fuse-layer/s3fs/credentials_source.h"
+#include "s3/credentials_json.h"
+#include "s3/credentials_profile.h"
+#include "s3/credentials_source.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,9 +6,9 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/http_head.h"
-#include "fuse-layer/s3fs/s3_error.h"
-#include "fuse-layer/s3fs/url.h"
+#include "s3/http_head.h"
+#include "s3/s3_error.h"
+#include "s3/s3_url.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,7 +43,7 @@ static void use_chunked(const uint8_t *p, size_t len, size_t step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct http_head h = {0};
-    struct url u;
+    struct s3_url u;
     struct s3_problem problem;
     cleanup_free char *copy = mem_alloc(size);
     memcpy(copy, data, size);
@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     http_head_free(&h);
     use_chunked(data + end, size - end, size ? data[0] % 64 + 1U : 1);
     cleanup_free char *text = mem_dup(data, size);
-    if (url_parse(text, &u, NULL) == 0)
+    if (s3_url_parse(text, &u, NULL) == 0)
         assert(u.host[0] && u.port && (!u.target[0] || u.target[0] == '/'));
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/s3_tags.h"
+#include "s3/s3_tags.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

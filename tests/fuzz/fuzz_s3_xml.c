@@ -4,12 +4,12 @@
 #include <stdint.h>
 
 #include "common/mem.h"
-#include "fuse-layer/s3fs/credentials_source.h"
-#include "fuse-layer/s3fs/s3_copy.h"
-#include "fuse-layer/s3fs/s3_delete.h"
-#include "fuse-layer/s3fs/s3_list.h"
-#include "fuse-layer/s3fs/s3_upload.h"
-#include "fuse-layer/s3fs/xml.h"
+#include "s3/credentials_source.h"
+#include "s3/s3_copy.h"
+#include "s3/s3_delete.h"
+#include "s3/s3_list.h"
+#include "s3/s3_upload.h"
+#include "s3/xml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -13,7 +13,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/s3.h"
+#include "s3/s3.h"
 
 static struct cancel *cancel; /* RAC_TOOL_CANCEL_MS fires it */
 

@@ -9,7 +9,7 @@
 
 #include "common/mem.h"
 #include "common/str.h"
-#include "fuse-layer/s3fs/s3_config.h"
+#include "s3/s3_config.h"
 #include "scratch.h"
 
 /* Every variable of the table, and HOME, out of the way. */

@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
-#include "fuse-layer/s3fs/credentials_json.h"
-#include "fuse-layer/s3fs/credentials_profile.h"
-#include "fuse-layer/s3fs/credentials_source.h"
+#include "s3/credentials_json.h"
+#include "s3/credentials_profile.h"
+#include "s3/credentials_source.h"
 #include "s3_server.h"
 #include "scratch.h"
 

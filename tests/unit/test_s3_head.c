@@ -9,7 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/http_head.h"
+#include "s3/http_head.h"
 
 #define OK  "HTTP/1.1 200 OK\r\n"
 #define BAD "refused"

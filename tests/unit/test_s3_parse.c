@@ -10,13 +10,13 @@
 #include <errno.h>
 
 #include "common/mem.h"
-#include "fuse-layer/s3fs/s3_copy.h"
-#include "fuse-layer/s3fs/s3_crc32c.h"
-#include "fuse-layer/s3fs/s3_delete.h"
-#include "fuse-layer/s3fs/s3_list.h"
-#include "fuse-layer/s3fs/s3_time.h"
-#include "fuse-layer/s3fs/s3_upload.h"
-#include "fuse-layer/s3fs/xml.h"
+#include "s3/s3_copy.h"
+#include "s3/s3_crc32c.h"
+#include "s3/s3_delete.h"
+#include "s3/s3_list.h"
+#include "s3/s3_time.h"
+#include "s3/s3_upload.h"
+#include "s3/xml.h"
 
 #define BAD "refused"
 

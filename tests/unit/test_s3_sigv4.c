@@ -12,7 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
-#include "fuse-layer/s3fs/sigv4.h"
+#include "s3/sigv4.h"
 
 #define EMPTY_HASH "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define S3_TIME    1369353600000 /* 2013-05-24T00:00:00Z */

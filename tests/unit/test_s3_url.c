@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "common/mem.h"
-#include "fuse-layer/s3fs/s3_place.h"
-#include "fuse-layer/s3fs/url.h"
+#include "s3/s3_place.h"
+#include "s3/s3_url.h"
 
 static const struct {
     const char *text, *want; /* scheme authority target; NULL: refused */
@@ -49,16 +49,16 @@ static void test_parse(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; ++i) {
-        struct url u;
+        struct s3_url u;
         struct err err = {0};
         char authority[URL_AUTHORITY_MAX + 1];
-        if (url_parse(urls[i].text, &u, &err) < 0) {
+        if (s3_url_parse(urls[i].text, &u, &err) < 0) {
             assert_int_equal(err.code, ERR_INVALID);
             if (urls[i].want)
                 fail_msg("<%s>: %s", urls[i].text, err.msg);
             continue;
         }
-        url_authority(&u, authority);
+        s3_url_authority(&u, authority);
         cleanup_free char *got = mem_printf("%s %s %s", u.https ? "https" : "http", authority, u.target);
         if (!urls[i].want || strcmp(got, urls[i].want) != 0)
             fail_msg("<%s>: gave <%s>, wanted <%s>", urls[i].text, got,
@@ -70,10 +70,10 @@ static void test_escape(void **state)
 {
     (void)state;
     cleanup_buf struct buf b = {0};
-    url_add_escaped(&b, "a/b c+%~\xc3\xa9", true);
+    s3_url_add_escaped(&b, "a/b c+%~\xc3\xa9", true);
     assert_string_equal(buf_str(&b), "a/b%20c%2B%25~%C3%A9");
     buf_reset(&b);
-    url_add_escaped(&b, "a/b", false);
+    s3_url_add_escaped(&b, "a/b", false);
     assert_string_equal(buf_str(&b), "a%2Fb");
 }
 
@@ -96,7 +96,7 @@ static void test_unescape(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
         cleanup_free char *s = mem_strdup(cases[i].from);
-        bool good = url_unescape(s, cases[i].plus);
+        bool good = s3_url_unescape(s, cases[i].plus);
         assert_int_equal(good, cases[i].to != NULL);
         if (good)
             assert_string_equal(s, cases[i].to);
@@ -147,7 +147,7 @@ static void test_places(void **state)
         assert_int_equal(rc, places[i].want ? 0 : -1);
         if (rc < 0)
             continue;
-        url_authority(&place.server, authority);
+        s3_url_authority(&place.server, authority);
         cleanup_free char *got =
             mem_printf("%s %s %s", place.server.https ? "https" : "http", authority, place.path);
         assert_string_equal(got, places[i].want);
