@@ -5,7 +5,7 @@ import ssl
 
 
 class Authority:
-    """A CA of our own, which signs what a test needs: good for 127.0.0.1 and localhost."""
+    """A CA of our own, which signs what a test needs: good for 127.0.0.1 and localhost, and further names."""
 
     def __init__(self, scratch):
         self.scratch = scratch
@@ -17,7 +17,7 @@ class Authority:
     def _path(self, name):
         return os.path.join(self.folder, name)
 
-    def issue(self, name, expired=False, subject="/CN=localhost"):
+    def issue(self, name, expired=False, subject="/CN=localhost", names=()):
         """Returns (certificate file, key file)."""
         key, request, certificate = (self._path(f"{name}.{end}") for end in ("key", "csr", "pem"))
         self.scratch.run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request,
@@ -26,7 +26,8 @@ class Authority:
         with open(settings, "w", encoding="utf-8") as f:
             f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\nnew_certs_dir=%s\nrand_serial=yes\ndefault_md=sha256\n"
                     "policy=p\nx509_extensions=x\n[p]\ncommonName=optional\norganizationName=optional\n[x]\n"
-                    "subjectAltName=DNS:localhost,IP:127.0.0.1\n" % (self._path(f"{name}.db"), self.folder))
+                    "subjectAltName=%s\n" % (self._path(f"{name}.db"), self.folder,
+                                           ",".join(["DNS:localhost", "IP:127.0.0.1", *(f"DNS:{n}" for n in names)])))
         with open(self._path(f"{name}.db"), "w", encoding="utf-8"):
             pass
         dates = (["-startdate", "20200101000000Z", "-enddate", "20200201000000Z"]
@@ -35,9 +36,9 @@ class Authority:
                          "-keyfile", self.key, "-in", request, "-out", certificate, *dates)
         return certificate, key
 
-    def server(self, name, expired=False):
+    def server(self, name, expired=False, names=()):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.issue(name, expired))
+        context.load_cert_chain(*self.issue(name, expired, names=names))
         return context
 
     def client(self, certificate=None):

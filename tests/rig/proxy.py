@@ -41,11 +41,13 @@ def sanitizer_settings():
 
 
 class Proxy:
-    """args: further flags. config: what --config gets (a dict, written as YAML). data: keep it to start again on it."""
+    """args: further flags. config: what --config gets (a dict, written as YAML). data: keep it to start again on it.
+    before: words in front of the command, of a program that becomes it."""
 
     def __init__(self, scratch, upstreams=None, args=(), config=None, env=None, data=None, start=True,
-                 inject=None):
+                 inject=None, before=()):
         self.scratch = scratch
+        self.before = [str(word) for word in before]
         self.data = data or scratch.folder("data")
         self.args = ["--listen", "127.0.0.1:0", "--data", self.data, "--log-level", "debug"]
         for name, url in (upstreams or {}).items():
@@ -70,7 +72,7 @@ class Proxy:
             yaml.safe_dump(config, f)
 
     def start(self):
-        self.daemon = Daemon(self.scratch, "proxy", [*run_under(), binary("rac-proxy"), *self.args], env=self.env)
+        self.daemon = Daemon(self.scratch, "proxy", [*self.before, *run_under(), binary("rac-proxy"), *self.args], env=self.env)
         self.logs.append(self.daemon.log_path)
         found = self.daemon.wait_log(lambda log: re.search(r"msg=ready\b.*?\blisten=\"?([^\s\"]+)", log))
         self.addresses = found.group(1).split(",")

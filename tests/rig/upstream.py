@@ -73,8 +73,8 @@ class Seen:
 
 
 class Upstream:
-    def __init__(self, tls=None):
-        """tls: an ssl.SSLContext."""
+    def __init__(self, tls=None, host="127.0.0.1"):
+        """tls: an ssl.SSLContext. host: "::" is every address of this machine, of both kinds."""
         self.tls = tls
         self.tags = {}                             # {repository: {tag: Image}}
         self.manifests = {}                        # {repository: {digest: Image}}
@@ -82,17 +82,17 @@ class Upstream:
         self.referrers = None                      # {digest: [descriptors]}; None: no such API
         self.log = []
         self.connections = 0                       # accepted, whether a request came over them or not
+        self.dialled = []                          # the addresses of this machine that they came to
         self.sent = collections.Counter()          # body bytes by target
         self._rules = []
         self._attempts = collections.Counter()
         self._lock = threading.Lock()
         self._sockets = set()
         self._closed = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.port = self._listener.getsockname()[1]
+        self.host, self.port = host, 0
+        self.start_again()
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.address}"
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     # What it holds
 
@@ -138,7 +138,9 @@ class Upstream:
         self._drop()
 
     def start_again(self):
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        family = {"family": socket.AF_INET6, "dualstack_ipv6": True} if ":" in self.host else {}
+        self._listener = socket.create_server((self.host, self.port), backlog=256, **family)
+        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self):
@@ -173,6 +175,7 @@ class Upstream:
                 return
             with self._lock:
                 self.connections += 1
+                self.dialled.append(connection.getsockname()[0].removeprefix("::ffff:"))
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
