@@ -58,13 +58,30 @@ static void on_store(void *arg, const struct err *err)
     answered(c);
 }
 
+/* ?exclude=state */
+static int read_query(struct request *r, bool *ret_without_state, struct err *err)
+{
+    struct slice excluded = request_query_param(r, "exclude");
+    if (excluded.p && !slice_eq_str(excluded, "state"))
+        return err_set(err, ERR_INVALID, "'exclude' is 'state', or not given");
+    *ret_without_state = excluded.p != NULL;
+    return 0;
+}
+
 void ready_handle(struct api *api, struct request *r)
 {
+    bool without_state = false;
+    struct err err;
+    if (read_query(r, &without_state, &err) < 0) {
+        api_message(r, 400, err.msg);
+        return;
+    }
     struct check *c = mem_new(struct check);
-    c->refs = 3;
-    c->waiting = 2;
+    c->waiting = without_state ? 1 : 2;
+    c->refs = 1 + c->waiting;
     c->r = r;
     request_on_dispose(r, on_request_over, c);
-    api->env->state->ops->check(api->env->state, request_loop(r), on_state, c);
+    if (!without_state)
+        api->env->state->ops->check(api->env->state, request_loop(r), on_state, c);
     api->env->store->ops->check(api->env->store, request_loop(r), on_store, c);
 }

@@ -89,6 +89,8 @@ def calls(token):
         ("get", "/v1/demand", "/v1/demand?since=tomorrow", None, {}, 400),
         ("post", "/k8s/mutate", "/k8s/mutate?timeout=10s", review, {}, 200),
         ("post", "/k8s/mutate", "/k8s/mutate", {**review, "request": {}}, {}, 400),
+        ("get", "/readyz", "/readyz?exclude=state", None, {}, 200),
+        ("get", "/readyz", "/readyz?exclude=disk", None, {}, 400),
         ("get", "/v1/events", "/v1/events?last-event-id=x", None, {}, 400),
     ]
 
