@@ -168,7 +168,7 @@ start_pytest() {
     local name=$1 bin=$2
     shift 2
     RAC_BIN_DIR=$PWD/$bin "${as_root[@]}" env PYTHONDONTWRITEBYTECODE=1 RAC_BIN_DIR="$PWD/$bin" \
-        RAC_RUN_UNDER="${RAC_RUN_UNDER:-}" /usr/bin/python3 -m pytest -q \
+        RAC_RUN_UNDER="${RAC_RUN_UNDER:-}" RAC_TEST_PATIENCE="${RAC_TEST_PATIENCE:-1}" /usr/bin/python3 -m pytest -q \
         -p no:cacheprovider --color="$colour" --tb=short --junit-xml="$results/$name.xml" "${long[@]}" "${expression[@]}" "$@" \
         >"$results/$name.log" 2>&1 &
     children+=($!)
@@ -224,7 +224,8 @@ pytests() {
 
 # All unit tests and the whole of behaviour, each race an error.
 races() {
-    local begin=$SECONDS names=()
+    local begin=$SECONDS names=() RAC_TEST_PATIENCE=3
+    export RAC_TEST_PATIENCE
     say races
     build_preset tsan races || return
     unit_tests races-unit build-tsan 900
@@ -236,7 +237,9 @@ races() {
 # What no sanitizer sees: memory that was never written. Valgrind runs one thread at a time, twenty times as slow, so of
 # behaviour it gets what does not hang on time. Leaks are found in the unit stage.
 memcheck() {
-    local begin=$SECONDS names=() slice=(tests/behaviour/test_{answers,ranges,lists,injection,permission,export,requests}.py)
+    local begin=$SECONDS names=() RAC_TEST_PATIENCE=10
+    local slice=(tests/behaviour/test_{answers,ranges,lists,injection,permission,export,requests}.py)
+    export RAC_TEST_PATIENCE
     say memcheck
     build_preset memcheck memcheck || return
     unit_tests memcheck-unit build-memcheck 900

@@ -17,6 +17,9 @@ import time
 MARK = "RIG_OF_RAC"
 _UNMOUNT = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
+# How many times longer than usual to wait for what must come: test.sh says it where valgrind or ThreadSanitizer makes the
+# programs slow (tests/unit/patience.h has the same of the unit tests).
+PATIENCE = max(1, int(os.environ.get("RAC_TEST_PATIENCE") or 1))
 
 
 class Scratch:
@@ -48,7 +51,7 @@ class Scratch:
         """Runs a program to its end; its output is in the error if it fails."""
         done = subprocess.run([str(a) for a in args], stdin=kwargs.pop("stdin", subprocess.DEVNULL),
                               text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout * PATIENCE,
                               errors="replace",
                               env=self.environment(env), **kwargs)
         if check and done.returncode != 0:
@@ -114,6 +117,7 @@ def network_devices():
 
 def wait_for(condition, timeout=20, what="condition", step=0.02):
     """Polls until condition() is true and returns its value."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -166,6 +170,7 @@ class Daemon:
 
     def stop(self, timeout=20):
         """SIGTERM, and SIGKILL to the whole group if that does not help. Returns the exit code."""
+        timeout *= PATIENCE
         if self.running():
             self.process.terminate()
         try:

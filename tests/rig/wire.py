@@ -7,6 +7,8 @@ import json
 import socket
 import ssl
 
+from rig.process import PATIENCE
+
 MANIFEST_TYPES = ", ".join([
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -62,6 +64,7 @@ class Connection:
 
     def __init__(self, address, timeout=30, tls=None):
         host, port = split(address)
+        timeout *= PATIENCE
         self.http = (http.client.HTTPSConnection(host, port, timeout=timeout, context=tls) if tls
                      else http.client.HTTPConnection(host, port, timeout=timeout))
 
@@ -104,7 +107,7 @@ class Raw:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(timeout)
+        self.socket.settimeout(timeout * PATIENCE)
         self.socket.connect(split(address))
         self.data = b""
         self.ended = ""  # "closed", "reset", "silent"

@@ -212,7 +212,7 @@ static inline unsigned files_in(struct fixture *f, const char *folder)
 /* Quarantine, touches and closes have no callback. */
 #define EVENTUALLY(what)                                                                                     \
     do {                                                                                                     \
-        uint64_t end_ms_ = clock_mono_ms() + 20000;                                                          \
+        uint64_t end_ms_ = patience_end_ms(20000);                                                           \
         while (!(what) && clock_mono_ms() < end_ms_)                                                         \
             (void)usleep(2000);                                                                              \
         assert_true(what);                                                                                   \

@@ -28,6 +28,7 @@
 #include "common/mem.h"
 #include "proxy/http/response.h"
 #include "proxy/http/server.h"
+#include "tests/unit/patience.h"
 
 /* ---- server ---- */
 
@@ -127,10 +128,10 @@ static inline struct http_server_stats site_stats(const struct site *s)
     return stats;
 }
 
-/* Waits until the condition holds; fails after 20 s. */
+/* Waits until the condition holds; fails after 20 s (patience.h). */
 #define eventually(condition)                                                                                \
     do {                                                                                                     \
-        uint64_t eventually_end_ = clock_mono_ms() + 20000;                                                  \
+        uint64_t eventually_end_ = patience_end_ms(20000);                                                   \
         while (!(condition)) {                                                                               \
             if (clock_mono_ms() > eventually_end_)                                                           \
                 fail_msg("never came true: %s", #condition);                                                 \
@@ -163,7 +164,7 @@ static inline void client_dial_with(struct client *c, const struct site *s, int 
     assert_true(c->fd >= 0);
     if (rcvbuf)
         assert_int_equal(setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf), 0);
-    struct timeval timeout = {.tv_sec = 20};
+    struct timeval timeout = {.tv_sec = (time_t)(patience_ms(20000) / 1000)};
     (void)setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     if (connect(c->fd, (struct sockaddr *)&sa, sizeof sa) != 0)
         fail_msg("connect: %s", strerror(errno));

@@ -60,7 +60,7 @@ static inline void redis_wait_listening(const struct redis_server *r)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     (void)snprintf(a.sun_path, sizeof a.sun_path, "%s", r->socket);
-    uint64_t end = clock_mono_ms() + 30000;
+    uint64_t end = patience_end_ms(30000);
     for (;;) {
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         int rc = connect(fd, (struct sockaddr *)&a, sizeof a);

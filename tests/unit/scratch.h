@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/loop.h"
 #include "common/mem.h"
+#include "tests/unit/patience.h"
 
 static inline int scratch_remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -52,10 +53,10 @@ static inline void scratch_free(char *path)
     free(path);
 }
 
-/* Runs the loop until *flag, for 20 s at most; false if that was not enough. */
+/* Runs the loop until *flag, for 20 s at most (patience.h); false if that was not enough. */
 static inline bool scratch_wait(struct loop *loop, const volatile bool *flag)
 {
-    uint64_t end = clock_mono_ms() + 20000;
+    uint64_t end = patience_end_ms(20000);
     while (!*flag && clock_mono_ms() < end)
         loop_run_once(loop, 100);
     return *flag;

@@ -182,7 +182,7 @@ static int full_disk(const char *dir)
     f.s = NULL;
     reopen(&f);
     /* The janitor sees by itself that the file system is short of room: soon there is some. */
-    uint64_t end_ms = clock_mono_ms() + 20000;
+    uint64_t end_ms = patience_end_ms(20000);
     do
         (void)put_n(&f, 1000, 100000, &err);
     while (err.code == ERR_NO_SPACE && clock_mono_ms() < end_ms);

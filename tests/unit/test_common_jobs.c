@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/jobs.h"
+#include "tests/unit/patience.h"
 
 struct job {
     _Atomic int ran, done;
@@ -41,7 +42,7 @@ static void done(void *arg)
 
 static void wait_done(struct loop *loop, struct job *j)
 {
-    uint64_t end = clock_mono_ms() + 10000;
+    uint64_t end = patience_end_ms(10000);
     while (!atomic_load(&j->done) && clock_mono_ms() < end)
         loop ? loop_run_once(loop, 20) : (void)usleep(1000);
     assert_int_equal(atomic_load(&j->done), 1);
@@ -94,7 +95,7 @@ static void test_waiting(void **state)
     wait_done(NULL, &quick);
     assert_int_equal(atomic_load(&slow.done), 0);
     jobs_submit(jobs, NULL, run, done, &slow2);
-    uint64_t end = clock_mono_ms() + 10000;
+    uint64_t end = patience_end_ms(10000);
     while (jobs_waiting(jobs) && clock_mono_ms() < end)
         (void)usleep(1000);
     for (int i = 0; i < 10; ++i)
@@ -136,7 +137,7 @@ static void test_many(void **state)
 
 static void wait_ran(struct job *j)
 {
-    uint64_t end = clock_mono_ms() + 10000;
+    uint64_t end = patience_end_ms(10000);
     while (!atomic_load(&j->ran) && clock_mono_ms() < end)
         (void)usleep(1000);
     assert_int_equal(atomic_load(&j->ran), 1);

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/loop.h"
 #include "common/mem.h"
+#include "tests/unit/patience.h"
 
 static struct loop *loop;
 static unsigned ran[4096], ran_count;
@@ -39,10 +40,10 @@ static void note(void *arg)
     ran[ran_count++] = (unsigned)(uintptr_t)arg;
 }
 
-/* Runs the loop until that many callbacks were noted, 10 s at most. */
+/* Runs the loop until that many callbacks were noted, 10 s at most (patience.h). */
 static void run_until(unsigned count)
 {
-    uint64_t end = clock_mono_ms() + 10000;
+    uint64_t end = patience_end_ms(10000);
     while (ran_count < count && clock_mono_ms() < end)
         loop_run_once(loop, 50);
     assert_int_equal(ran_count, count);

@@ -58,7 +58,7 @@ static enum err_code check_once(struct fixture *f)
 
 static void wait_check(struct fixture *f, bool good)
 {
-    uint64_t end = clock_mono_ms() + WAIT_MS;
+    uint64_t end = patience_end_ms(WAIT_MS);
     while ((check_once(f) == ERR_NONE) != good) {
         if (clock_mono_ms() > end)
             fail_msg("it does not %s: %s", good ? "come back" : "go away", f->a.err.msg);
@@ -113,7 +113,7 @@ static void test_injections_expire(void **state)
     put_token(f, &late, NULL);
     assert_int_equal(left_ms(f, t.injection), -1);
     put_injection(f, brief, "{}", clock_wall_ms() + 50);
-    uint64_t end = clock_mono_ms() + WAIT_MS;
+    uint64_t end = patience_end_ms(WAIT_MS);
     while (get_injection(f, brief) && clock_mono_ms() < end)
         (void)usleep(10000);
     assert_false(get_injection(f, brief));
@@ -236,7 +236,7 @@ static void test_of_other_replicas(void **state)
     order(f, "HSET rac:1:meta scope_key 0123456789abcdef0123456789abcdef");
     order(f, "CLIENT KILL TYPE normal");
     wait_check(f, false);
-    uint64_t end = clock_mono_ms() + WAIT_MS;
+    uint64_t end = patience_end_ms(WAIT_MS);
     while (check_once(f) != ERR_NONE && !strstr(f->a.err.msg, "belongs to other replicas"))
         assert_true(clock_mono_ms() < end);
     assert_int_equal(f->a.err.code, ERR_OVERLOADED);
@@ -331,7 +331,7 @@ static void test_overload(void **state)
     assert_true(put.err.retry_after_s > 0);
     assert_in_range(f->s->dropped, 9000, 10000);
     assert_int_equal(kill(server_of(f)->pid, SIGCONT), 0);
-    for (uint64_t end = clock_mono_ms() + 10 * WAIT_MS; f->s->writes_waiting && clock_mono_ms() < end;)
+    for (uint64_t end = patience_end_ms(10 * WAIT_MS); f->s->writes_waiting && clock_mono_ms() < end;)
         (void)usleep(1000);
     assert_int_equal(f->s->writes_waiting, 0);
     assert_false(get_tag(f, &busybox, "latest"));

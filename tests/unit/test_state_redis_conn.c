@@ -138,7 +138,7 @@ static void on_reply(void *arg, const redisReply *reply, const struct err *err)
 /* Runs the loop until *counter is at least n. */
 static void wait_count(struct fixture *f, const unsigned *counter, unsigned n)
 {
-    uint64_t end = clock_mono_ms() + WAIT_MS;
+    uint64_t end = patience_end_ms(WAIT_MS);
     while (*counter < n && clock_mono_ms() < end)
         loop_run_once(f->loop, 100);
     if (*counter < n)
@@ -468,7 +468,7 @@ static void test_sentinel_fails_over(void **state)
     cleanup_free char *address = mem_printf("127.0.0.1:%u", f->server->port);
     assert_string_equal(redis_conn_address(f->c), address);
     ASK(f, "SET", "k", "kept");
-    uint64_t end = clock_mono_ms() + WAIT_MS; /* the replica is in step, and the Sentinel knows it */
+    uint64_t end = patience_end_ms(WAIT_MS); /* the replica is in step, and the Sentinel knows it */
     do {
         assert_true(clock_mono_ms() < end);
         ASK(f, "WAIT", "1", "500");

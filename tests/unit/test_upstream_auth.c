@@ -353,7 +353,11 @@ static void test_token_server_without_end(void **state)
     assert_string_equal(g.err.msg, "up: token server 127.0.0.1: answer is over the limit of 1048576 bytes");
     got_free(&g);
     x->token_endless = false;
-    x->token_delay_ms = 3000; /* past head_timeout_ms */
+    struct upstream_limits quick = limits;
+    quick.head_timeout_ms = 2000;
+    bench_close(&x->bench);
+    bench_open(&x->bench, &quick);
+    x->token_delay_ms = 3000;
     get(x, &g, "/v2/a/b/1");
     assert_true(g.failed);
     assert_int_equal(g.err.code, ERR_TIMEOUT);
@@ -416,9 +420,9 @@ static void test_leader_leaves(void **state)
     struct fixture *x = *state;
     struct got g[3] = {0};
     struct fetch_params params = {.upstream = x->upstream, .path = "/v2/a/b/1", .repository = "a/b"};
-    x->token_delay_ms = 200;
+    x->token_delay_ms = (unsigned)patience_ms(200);
     got_start(&g[0], x->bench.client, &params);
-    uint64_t end_ms = clock_mono_ms() + 10000;
+    uint64_t end_ms = patience_end_ms(10000);
     while (!server_count(x->server, "GET /token", NULL) && clock_mono_ms() < end_ms)
         loop_run_once(x->bench.loop, 5);
     got_start(&g[1], x->bench.client, &params);
@@ -441,9 +445,9 @@ static void test_leading_client_goes(void **state)
     struct got leader = {0}, other = {0};
     struct fetch_params params = {.upstream = x->upstream, .path = "/v2/a/b/1", .repository = "a/b"};
     struct upstream_client *leading = upstream_client_new(x->bench.loop, x->bench.shared);
-    x->token_delay_ms = 200;
+    x->token_delay_ms = (unsigned)patience_ms(200);
     got_start(&leader, leading, &params);
-    uint64_t end_ms = clock_mono_ms() + 10000;
+    uint64_t end_ms = patience_end_ms(10000);
     while (!server_count(x->server, "GET /token", NULL) && clock_mono_ms() < end_ms)
         loop_run_once(x->bench.loop, 5);
     got_start(&other, x->bench.client, &params);

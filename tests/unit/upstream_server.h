@@ -22,6 +22,7 @@
 #include "common/mem.h"
 #include "common/str.h"
 #include "proxy/upstream/client.h"
+#include "tests/unit/patience.h"
 
 enum { SERVER_CONNS_MAX = 256, SERVER_LOG_MAX = 4096 };
 
@@ -299,10 +300,10 @@ static inline void got_start(struct got *g, struct upstream_client *c, const str
     assert(g->fetch && !g->heads && !g->dones);
 }
 
-/* Runs the loop until *flag, 30 s at most. */
+/* Runs the loop until *flag, 30 s at most (patience.h). */
 static inline bool pump_until(struct loop *loop, const bool *flag)
 {
-    uint64_t end_ms = clock_mono_ms() + 30000;
+    uint64_t end_ms = patience_end_ms(30000);
     while (!*flag && clock_mono_ms() < end_ms)
         loop_run_once(loop, 50);
     return *flag;
