@@ -3,6 +3,7 @@
 committed is checked in any case, against the schemas of the API and by rac-proxy itself."""
 import base64
 import copy
+import functools
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import yaml
 from rig import proxy
 from rig.proxy import ROOT
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 K8S = os.path.join(ROOT, "k8s")
 CHART = os.path.join(K8S, "chart", "rac")
 HELM = os.environ.get("RAC_HELM") or shutil.which("helm")
@@ -22,7 +24,9 @@ with open(os.path.join(ROOT, "tests", "fixtures", "kubernetes", "schema-1.32.jso
     SCHEMA = json.load(_f)
 # Of operators, whose schemas are theirs.
 FOREIGN = {"monitoring.coreos.com/v1 ServiceMonitor", "cert-manager.io/v1 Issuer", "cert-manager.io/v1 Certificate"}
-PLAIN = ["namespace.yaml", "rac.yaml", "cluster/namespace.yaml", "cluster/rac.yaml", "webhook/webhook.yaml"]
+PLAIN = ["namespace.yaml", "rac.yaml", "cluster/namespace.yaml", "cluster/rac.yaml", "replicas/namespace.yaml", "replicas/rac.yaml",
+         "webhook/webhook.yaml"]
+REPLICAS = "mode=deployment,mirror.enabled=false,deployment.replicas=3,state.redis.url=redis://rac@redis.lab:6380/1"
 WITH_HELM = {
     "default": [],
     "cluster": ["--set", "mode=deployment,service.type=NodePort,service.nodePort=30909"],
@@ -38,6 +42,14 @@ WITH_HELM = {
             "--set-json", 'extraVolumeMounts=[{"name":"more","mountPath":"/etc/rac-more"}]'],
     "cert-manager": ["--set", "webhook.certificate.from=cert-manager"],
     "issuer": ["--set", "webhook.certificate.from=cert-manager,webhook.certificate.issuer.kind=ClusterIssuer,webhook.certificate.issuer.name=ca"],
+    "replicas": ["--set", f"{REPLICAS},state.redis.secretName=redis,state.redis.secretKey=key,service.type=LoadBalancer,"
+                          "service.externalTrafficPolicy=Local,deployment.spread=DoNotSchedule",
+                 "--set-json", 'affinity={"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":'
+                               '[{"matchExpressions":[{"key":"a","operator":"Exists"}]}]}}}'],
+    "autoscaling": ["--set", "mode=deployment,mirror.enabled=false,deployment.autoscaling.enabled=true,deployment.volume=emptyDir,deployment.size=20Gi,"
+                             "state.redis.url=redis+sentinel://s1.lab\\,s2.lab:26380/main,state.redis.password=only-in-the-secret",
+                    "--set-json", 'config={"cache.size":"16GiB","open":true}'],
+    "edge with redis": ["--set", "state.redis.url=redis://redis.lab"],
     "small": ["--set", "webhook.enabled=false,mirror.enabled=false"],
     "removed": ["--set", "mirror.remove=true"],
 }
@@ -48,20 +60,25 @@ def helm(*args, check=True):
     return subprocess.run([HELM, *args], capture_output=True, text=True, check=check, timeout=60)
 
 
-def rendered(words, check=True):
-    done = helm("template", "rac", CHART, "--namespace", "rac", "--kube-version", "1.32.0", *words, check=check)
-    return list(yaml.safe_load_all(done.stdout)) if check else done
+def template(words, check=True):
+    return helm("template", "rac", CHART, "--namespace", "rac", "--kube-version", "1.32.0", *words, check=check)
 
 
+@functools.lru_cache(None)
+def rendered(name):
+    return list(yaml.load_all(template(WITH_HELM[name]).stdout, Loader=LOADER))
+
+
+@functools.lru_cache(None)
 def plain(name):
     with open(os.path.join(K8S, "manifests", name), encoding="utf-8") as f:
-        return list(yaml.safe_load_all(f))
+        return list(yaml.load_all(f, Loader=LOADER))
 
 
 @pytest.fixture(params=[f"plain/{n}" for n in PLAIN] + [pytest.param(f"helm/{n}", marks=needs_helm) for n in WITH_HELM])
 def manifests(request):
     where, _, name = request.param.partition("/")
-    found = [m for m in (plain(name) if where == "plain" else rendered(WITH_HELM[name])) if m]
+    found = [m for m in (plain(name) if where == "plain" else rendered(name)) if m]
     assert found
     return found
 
@@ -168,7 +185,7 @@ def test_rac_proxy_takes_the_configuration(manifests, scratch):
     folder = scratch.folder("chart")
     scratch.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt",
                 "-subj", "/CN=a")
-    for name, content in (("layer.json", '{"env":["A=1"]}'), ("lab", "secret\n")):
+    for name, content in (("layer.json", '{"env":["A=1"]}'), ("lab", "secret\n"), ("password", "secret\n")):
         with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
             f.write(content)
     shutil.copy(f"{folder}/tls.crt", f"{folder}/ca.crt")
@@ -179,13 +196,88 @@ def test_rac_proxy_takes_the_configuration(manifests, scratch):
         assert yaml.safe_load(text)["data"] == "/var/lib/rac-proxy"
         if "webhook" in m["metadata"]["name"]:
             assert "password" not in text and "username" not in text
-        for there in ("/etc/rac-tls", "/etc/rac-client-ca", "/usr/share/rac/layer", "/etc/rac-secrets"):
+        for there in ("/etc/rac-redis", "/etc/rac-tls", "/etc/rac-client-ca", "/usr/share/rac/layer", "/etc/rac-secrets"):
             text = text.replace(there, folder)
         path = os.path.join(folder, "config.yaml")
         with open(path, "w", encoding="utf-8") as f:
             f.write(text.replace("/var/lib/rac-proxy", f"{folder}/data"))
         done = proxy.run_once(scratch, "--config", path, "--check-config")
         assert done.returncode == 0, done.stderr
+
+
+def test_a_pod_has_the_time_to_end(manifests):
+    """What the kubelet gives a proxy is more than it takes: while it waits to be forgotten, and while it drains."""
+    graces = {m["metadata"]["name"]: yaml.safe_load(m["data"]["config.yaml"]).get("shutdown.grace", "30s")
+              for m in of(manifests, "ConfigMap") if "config.yaml" in m["data"]}
+    for w in workloads(manifests):
+        if w["metadata"]["name"] in graces:
+            spec = w["spec"]["template"]["spec"]
+            before = spec["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            grace = int(graces[w["metadata"]["name"]].removesuffix("s"))
+            assert spec.get("terminationGracePeriodSeconds", 30) >= before + grace, w["metadata"]["name"]
+
+
+def test_replicas(manifests):
+    """Several proxies: a state that they share, a disk of its own for each, and never all of them away because of one thing."""
+    config = next((yaml.safe_load(m["data"]["config.yaml"]) for m in of(manifests, "ConfigMap") if m["metadata"]["name"] == "rac-proxy"), {})
+    proxies = [w for w in workloads(manifests) if w["metadata"]["name"] == "rac-proxy"]
+    for w in proxies:
+        container = w["spec"]["template"]["spec"]["containers"][0]
+        ready = container["readinessProbe"]["httpGet"]["path"]
+        if "state" not in config:
+            assert ready == "/readyz"
+            if w["kind"] == "Deployment":
+                assert (w["spec"]["replicas"], w["spec"]["strategy"]) == (1, {"type": "Recreate"})
+            continue
+        assert ready == "/readyz?exclude=state"
+        if w["kind"] == "DaemonSet":
+            continue
+        assert w["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        assert container["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
+        data, = [v for v in w["spec"]["template"]["spec"]["volumes"] if v["name"] == "data"]
+        assert {"ephemeral", "emptyDir"} & set(data) and not of(manifests, "PersistentVolumeClaim")
+        budget, = [b for b in of(manifests, "PodDisruptionBudget") if b["metadata"]["name"] == "rac-proxy"]
+        assert budget["spec"]["maxUnavailable"] == 1
+        spread = w["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert [s["topologyKey"] for s in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        scaled = of(manifests, "HorizontalPodAutoscaler")
+        # Who says how many there are is one of the two.
+        assert ("replicas" in w["spec"]) != bool(scaled)
+        for h in scaled:
+            assert h["spec"]["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": w["metadata"]["name"]}
+
+
+def ports(rules):
+    return {p["port"] for r in rules for p in r.get("ports", [])}
+
+
+@needs_helm
+@pytest.mark.parametrize("name, wanted", [("default", set()), ("replicas", {6380}), ("autoscaling", {26379, 26380, 6379}),
+                                          ("edge with redis", {6379})])
+def test_the_way_to_redis_is_open(name, wanted):
+    policy, = [p for p in of(rendered(name), "NetworkPolicy") if p["metadata"]["name"] == "rac-proxy"]
+    assert ports(policy["spec"]["egress"]) == {53, 443, 80} | wanted
+
+
+@needs_helm
+def test_the_password_of_redis_is_in_a_secret_alone():
+    made = rendered("autoscaling")
+    secret, = [s for s in of(made, "Secret") if s["metadata"]["name"] == "rac-proxy-redis"]
+    assert secret["data"] == {"password": base64.b64encode(b"only-in-the-secret").decode()}
+    assert "only-in-the-secret" not in json.dumps([m for m in made if m["kind"] != "Secret"])
+    spec = of(made, "Deployment")[0]["spec"]["template"]["spec"]
+    volume, = [v["secret"] for v in spec["volumes"] if v["name"] == "redis"]
+    assert (volume["secretName"], volume["items"]) == ("rac-proxy-redis", [{"key": "password", "path": "password"}])
+    theirs, = [v["secret"] for m in of(rendered("replicas"), "Deployment") for v in m["spec"]["template"]["spec"]["volumes"]
+               if v["name"] == "redis"]
+    assert (theirs["secretName"], theirs["items"]) == ("redis", [{"key": "key", "path": "password"}])
+
+
+@needs_helm
+def test_an_older_kubernetes_gets_what_it_knows():
+    """A pause before the end came with 1.30: an API server before it would refuse the pod."""
+    done = helm("template", "rac", CHART, "--kube-version", "1.29.0", *WITH_HELM["replicas"])
+    assert "preStop" not in done.stdout
 
 
 def test_the_mirror_set_up_is_the_script(manifests):
@@ -199,7 +291,7 @@ def test_the_mirror_set_up_is_the_script(manifests):
 @needs_helm
 def test_the_plain_manifests_are_the_charts(tmp_path):
     subprocess.run([os.path.join(K8S, "generate"), HELM, str(tmp_path)], check=True, timeout=60)
-    for name in ("rac.yaml", "cluster/rac.yaml", "webhook/webhook.yaml"):
+    for name in ("rac.yaml", "cluster/rac.yaml", "replicas/rac.yaml", "webhook/webhook.yaml"):
         with open(os.path.join(K8S, "manifests", name), encoding="utf-8") as f:
             assert f.read() == (tmp_path / name).read_text(encoding="utf-8"), f"{name}: run k8s/generate"
 
@@ -216,15 +308,27 @@ def test_helm_finds_nothing_wrong():
     (["--set", "webhook.certificate.from=secret"], "webhook.certificate"), (["--set", "webhook.clients={a}"], "webhook.clientCASecretName"),
     (["--set", "mirror.registries={a b}"], "registries"),
     (["--set", "mode=deployment,mirror.enabled=false,ingress.enabled=true"], "ingress.host"),
+    (["--set", "mode=deployment,mirror.enabled=false,deployment.replicas=2"], "state.redis.url"),
+    (["--set", "mode=deployment,mirror.enabled=false,deployment.autoscaling.enabled=true"], "state.redis.url"),
+    (["--set", f"{REPLICAS},deployment.autoscaling.enabled=true,resources.requests.cpu=null"], "resources.requests.cpu"),
+    (["--set", f"{REPLICAS},deployment.autoscaling.enabled=true,deployment.autoscaling.minReplicas=9"], "minReplicas"),
+    (["--set", f"{REPLICAS},deployment.existingClaim=mine"], "deployment.existingClaim"),
+    (["--set", f"{REPLICAS},deployment.volume=emptyDir"], "cache.size"),
+    (["--set", "mode=deployment,mirror.enabled=false,deployment.volume=emptyDir"], "deployment.volume"),
+    (["--set", f"{REPLICAS},state.redis.password=a,state.redis.secretName=b"], "either password or secretName"),
+    (["--set", "state.redis.secretName=b"], "state.redis.url"),
+    (["--set", "state.redis.url=redis://rac:password@redis.lab"], "url"),
+    (["--set", "state.redis.url=http://redis.lab"], "url"),
+    (["--set", "config.state=redis://redis.lab"], "config"), (["--set", "config.shutdown.grace=1m"], "config"),
 ])
 def test_values_that_cannot_work(words, says):
-    done = rendered(words, check=False)
+    done = template(words, check=False)
     assert done.returncode and says in done.stderr, done.stderr
 
 
 @needs_helm
 def test_the_certificate_that_helm_makes(scratch):
-    made = rendered([])
+    made = rendered("default")
     secret, = of(made, "Secret")
     folder = scratch.folder("certificate")
     for name, text in secret["data"].items():
@@ -247,7 +351,7 @@ def test_what_kustomize_makes(scratch, tmp_path):
     def kustomized(folder):
         done = scratch.run("kubectl", "kustomize", str(tmp_path / "m" / folder))
         return list(yaml.safe_load_all(done.stdout))
-    for folder in (".", "cluster", "webhook"):
+    for folder in (".", "cluster", "replicas", "webhook"):
         for m in kustomized(folder):
             validate(m)
     webhook = of(kustomized("webhook"), "MutatingWebhookConfiguration")[0]

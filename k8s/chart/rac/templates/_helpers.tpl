@@ -53,19 +53,91 @@ seccompProfile: {type: RuntimeDefault}
 {{ ternary "https" "http" (ne .Values.tls.secretName "") }}
 {{- end }}
 
+{{/* (dict "scheme" "http" "ready" "/readyz") */}}
 {{- define "rac.probes" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: registry, scheme: {{ . | upper }}}
+  httpGet: {path: /healthz, port: registry, scheme: {{ .scheme | upper }}}
   periodSeconds: 2
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /healthz, port: registry, scheme: {{ . | upper }}}
+  httpGet: {path: /healthz, port: registry, scheme: {{ .scheme | upper }}}
   periodSeconds: 10
   timeoutSeconds: 5
 readinessProbe:
-  httpGet: {path: /readyz, port: registry, scheme: {{ . | upper }}}
+  httpGet: {path: {{ .ready | quote }}, port: registry, scheme: {{ .scheme | upper }}}
   periodSeconds: 5
   timeoutSeconds: 5
+{{- end }}
+
+{{/* The Secret with the password of the Redis; empty: it has none. */}}
+{{- define "rac.redis.secret" -}}
+{{- with .Values.state.redis -}}
+{{- if and .password .secretName }}{{ fail "state.redis: either password or secretName" }}{{ end -}}
+{{- ternary (printf "%s-redis" (include "rac.name" $)) .secretName (ne .password "") -}}
+{{- end -}}
+{{- end }}
+
+{{/* The ports in a URL's authority, as a JSON list: (dict "url" … "default" 6379). */}}
+{{- define "rac.ports" -}}
+{{- $hosts := regexReplaceAll "^[a-z0-9+]+://([^@/?]*@)?([^/?]*).*$" .url "${2}" -}}
+{{- $ports := list -}}
+{{- range splitList "," $hosts -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default ($.default | toString) | int) -}}
+{{- end -}}
+{{- $ports | uniq | toJson -}}
+{{- end }}
+
+{{- define "rac.redis.ports" -}}
+{{- $url := .Values.state.redis.url }}
+{{- if hasPrefix "redis://" $url }}
+{{- range include "rac.ports" (dict "url" $url "default" 6379) | fromJsonArray }}
+- {protocol: TCP, port: {{ . }}}
+{{- end }}
+{{- else if hasPrefix "redis+sentinel://" $url }}
+{{- range append (include "rac.ports" (dict "url" $url "default" 26379) | fromJsonArray) 6379 }}
+- {protocol: TCP, port: {{ . }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "rac.claim" -}}
+accessModes: [ReadWriteOnce]
+{{- with .Values.deployment.storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources: {requests: {storage: {{ .Values.deployment.size }}}}
+{{- end }}
+
+{{/* Values that do not go together. */}}
+{{- define "rac.check" -}}
+{{- $d := .Values.deployment -}}
+{{- $shared := ne .Values.state.redis.url "" -}}
+{{- if and (or .Values.state.redis.password .Values.state.redis.secretName) (not $shared) -}}
+{{ fail "state.redis.url: where the Redis is that the password is for" }}
+{{- end -}}
+{{- if eq .Values.mode "deployment" -}}
+{{- if and (gt (int $d.replicas) 1) (not $shared) -}}
+{{ fail (printf "deployment.replicas: %d would not know of each other's tokens and images; state.redis.url names the Redis that they share" (int $d.replicas)) }}
+{{- end -}}
+{{- if and $d.autoscaling.enabled (not $shared) -}}
+{{ fail "deployment.autoscaling: several replicas need state.redis.url, the Redis that they share" }}
+{{- end -}}
+{{- if and $d.autoscaling.enabled (gt (int $d.autoscaling.minReplicas) (int $d.autoscaling.maxReplicas)) -}}
+{{ fail "deployment.autoscaling: minReplicas is more than maxReplicas" }}
+{{- end -}}
+{{- if and $d.autoscaling.enabled (not (dig "requests" "cpu" "" .Values.resources)) -}}
+{{ fail "deployment.autoscaling: resources.requests.cpu is what cpuPercent is a part of" }}
+{{- end -}}
+{{- if and $shared $d.existingClaim -}}
+{{ fail "deployment.existingClaim: a volume is of one proxy, and replicas (state.redis) have one each" }}
+{{- end -}}
+{{- if and (eq $d.volume "emptyDir") (not $shared) -}}
+{{ fail "deployment.volume: a proxy that keeps its state itself needs a claim, since container tokens are in it" }}
+{{- end -}}
+{{- if and (eq $d.volume "emptyDir") (not (hasKey .Values.config "cache.size")) -}}
+{{ fail "deployment.volume: of a node's disk, say config.cache.size, less than deployment.size: the node throws out pods that take more" }}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Where nodes reach the proxy. */}}
