@@ -2,6 +2,7 @@
 #include "proxy/state/sqlite.h"
 
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/fs.h"
@@ -76,7 +77,12 @@ int sqlite_state_open(const char *dir, struct state **ret, struct err *err)
     s->reads.tail = &s->reads.head;
     s->parked.tail = &s->parked.head;
     pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake_writer, NULL);
+    s->owed.tail = &s->owed.head;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->wake_writer, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&s->wake_reader, NULL);
     if (open_all(s, dir, err ? err : &own) < 0) {
         free_all(s);

@@ -18,6 +18,10 @@
  * get waits until the writer is past that number, and for nothing else: it is at once where nothing about its
  * topic waits, the usual case, and behind one commit where something does. Two topics in one slot cost a
  * wait, never a wrong answer.
+ *
+ * A put that fails is a fact that can be asked for again. A withdrawal is not: one that the disk did not take
+ * is owed, and tried again before whatever is written next, until it is there. A get of its topic fails
+ * meanwhile: what it would find is what must not be served.
  */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -31,7 +35,9 @@
 #define SQLITE_STATE_BATCH_MAX   4096                /* writes a transaction */
 #define SQLITE_STATE_WAITING_MAX 100000              /* writes that wait, and as many reads */
 #define SQLITE_STATE_BYTES_MAX   ((size_t)128 << 20) /* of calls that wait, with their arguments */
-#define SQLITE_STATE_SCHEMA      3                   /* PRAGMA user_version */
+#define SQLITE_STATE_OWED_MAX    4096                /* withdrawals that a full disk did not take */
+#define SQLITE_STATE_OWED_MS     2000 /* until they are tried again, if nothing else is written */
+#define SQLITE_STATE_SCHEMA      3    /* PRAGMA user_version */
 
 /* ---- sqlite_conn.c: a connection of one thread, with its prepared statements ---- */
 
@@ -191,6 +197,8 @@ struct sqlite_state {
     struct sqlite_queue writes, reads, parked;
     uint64_t last_number, done_number; /* of writes: given out, and past (committed or failed) */
     uint64_t topic_number[SQLITE_STATE_TOPICS];
+    uint16_t topic_owed[SQLITE_STATE_TOPICS]; /* how many of `owed` are about it */
+    struct sqlite_queue owed;                 /* changed by the writer only */
     unsigned stopping; /* 1: the writer ends when its queue is empty; 2: the readers too */
 };
 

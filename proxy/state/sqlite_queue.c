@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -163,20 +165,73 @@ static int run_batch(struct sqlite_conn *c, struct sqlite_call *first, struct sq
     return rc;
 }
 
+/* The store's fault, not one of the calls'. */
+static bool is_of_the_disk(const struct err *err)
+{
+    return err->code == ERR_NO_SPACE || err->code == ERR_IO;
+}
+
 static void write_batch(struct sqlite_state *s, struct sqlite_call *first)
 {
     struct err err;
-    if (run_batch(&s->writer, first, NULL, &err) == 0)
+    if (!first || run_batch(&s->writer, first, NULL, &err) == 0)
         return;
     complain(s, &err);
-    bool all = err.code == ERR_NO_SPACE || err.code == ERR_IO; /* the store's fault, not one of the calls' */
+    bool all = is_of_the_disk(&err);
     for (struct sqlite_call *call = first; call; call = call->next) {
         if (!all && run_batch(&s->writer, call, call->next, &err) == 0)
             continue;
         fail(call, &err);
-        if (!call->answer)
-            (void)atomic_fetch_add(&s->base.dropped, 1);
     }
+}
+
+/* What is owed was there first, so it goes first. Each by itself: one that fails for ever is not to hold up
+ * the others. Those that are through have no error any more. */
+static void write_owed(struct sqlite_state *s)
+{
+    struct err err = {0};
+    for (struct sqlite_call *call = s->owed.head; call; call = call->next) {
+        if (err.code != ERR_NO_SPACE && run_batch(&s->writer, call, call->next, &err) == 0) {
+            free(call->err);
+            call->err = NULL;
+        } else if (!is_of_the_disk(&err)) {
+            fail(call, &err);
+        }
+    }
+    if (err.code != ERR_NONE)
+        complain(s, &err);
+}
+
+/* Of a list of calls that were tried: those that are to be tried again become owed, the others are returned
+ * as a list. Under the lock. */
+static struct sqlite_call *sort_out(struct sqlite_state *s, struct sqlite_call *calls)
+{
+    struct sqlite_call *through = NULL, **tail = &through, *next;
+    for (struct sqlite_call *call = calls; call; call = next) {
+        next = call->next;
+        call->next = NULL;
+        if (call->err && call->keep && !call->answer && is_of_the_disk(call->err) &&
+            s->owed.count < SQLITE_STATE_OWED_MAX) {
+            push(&s->owed, call);
+            ++s->topic_owed[call->topic % SQLITE_STATE_TOPICS];
+            continue;
+        }
+        if (call->err && !call->answer)
+            (void)atomic_fetch_add(&s->base.dropped, 1);
+        *tail = call;
+        tail = &call->next;
+    }
+    return through;
+}
+
+/* What was owed until now. Under the lock. */
+static struct sqlite_call *take_owed(struct sqlite_state *s)
+{
+    struct sqlite_call *all = s->owed.head;
+    for (struct sqlite_call *call = all; call; call = call->next)
+        --s->topic_owed[call->topic % SQLITE_STATE_TOPICS];
+    s->owed = (struct sqlite_queue){.tail = &s->owed.head};
+    return all;
 }
 
 /* Up to a batch of what waits, as a list that keeps its order. Under the lock. */
@@ -213,31 +268,63 @@ static void count_batch(struct sqlite_state *s, const struct sqlite_call *batch)
     (void)atomic_fetch_add(&s->base.write_us, us);
 }
 
+static void finish_all(struct sqlite_call *calls)
+{
+    for (struct sqlite_call *next; calls; calls = next) {
+        next = calls->next;
+        finish(calls);
+    }
+}
+
+/* Until there is something to write, or what is owed is to be tried again. Under the lock. */
+static void wait_for_writes(struct sqlite_state *s)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += SQLITE_STATE_OWED_MS / 1000;
+    while (!s->writes.head && !s->stopping) {
+        if (!s->owed.head)
+            pthread_cond_wait(&s->wake_writer, &s->lock);
+        else if (pthread_cond_timedwait(&s->wake_writer, &s->lock, &until) == ETIMEDOUT)
+            return;
+    }
+}
+
 static void *writer_main(void *arg)
 {
     struct sqlite_state *s = arg;
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->writes.head && !s->stopping)
-            pthread_cond_wait(&s->wake_writer, &s->lock);
-        uint64_t last = 0;
+        wait_for_writes(s);
+        uint64_t last = s->done_number;
         struct sqlite_call *batch = take_batch(s, &last);
-        if (!batch)
-            break;
+        bool end = !batch && s->stopping;
         pthread_mutex_unlock(&s->lock);
+        write_owed(s);
         write_batch(s, batch);
         count_batch(s, batch);
         pthread_mutex_lock(&s->lock);
         s->done_number = last;
+        struct sqlite_call *tried = take_owed(s);
+        tried = sort_out(s, tried);
+        batch = sort_out(s, batch);
         unpark(s);
         pthread_mutex_unlock(&s->lock);
-        for (struct sqlite_call *next; batch; batch = next) {
-            next = batch->next;
-            finish(batch);
-        }
+        finish_all(tried);
+        finish_all(batch);
         pthread_mutex_lock(&s->lock);
+        if (end)
+            break;
     }
+    struct sqlite_call *lost = take_owed(s);
     pthread_mutex_unlock(&s->lock);
+    size_t count = 0;
+    for (struct sqlite_call *call = lost; call; call = call->next)
+        ++count;
+    if (lost)
+        log_error("withdrawals are lost: the state store could not be written to until the end",
+                  F_S("file", s->path), F_U("count", count), F_ERR(lost->err));
+    finish_all(lost);
     return NULL;
 }
 
@@ -260,8 +347,13 @@ static void *reader_main(void *arg)
         struct sqlite_call *call = pop(&s->reads);
         if (!call)
             break;
+        bool owed = !call->everything && s->topic_owed[call->topic % SQLITE_STATE_TOPICS] > 0;
         pthread_mutex_unlock(&s->lock);
         struct err err;
+        if (!call->err && owed) {
+            (void)err_set(&err, ERR_IO, "state store: a withdrawal is not written yet");
+            fail(call, &err);
+        }
         if (!call->err && call->run(r.conn, call, &err) < 0) {
             complain(s, &err);
             fail(call, &err);

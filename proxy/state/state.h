@@ -16,7 +16,8 @@
  * a client is put so. A get sees every put (and drop) whose call returned before it was called, on whichever
  * thread, acknowledged or not. When too many calls wait, a put without a callback is dropped and counted,
  * everything else answers ERR_OVERLOADED. A store that fails (full disk, broken file) answers with err set;
- * it never loses what it has, and pulls go on.
+ * it never loses what it has, and pulls go on. A drop without a callback that fails is tried again until it
+ * is done or the process ends; gets about the same repository answer with err set until then.
  */
 #include <stdbool.h>
 #include <stddef.h>
