@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The n-th allocation fails. What is decided (docs/decisions/0016): the process says so and ends, or, where a library can
 tell its caller, a request fails; after a new start everything is whole. A wrong byte is never an outcome."""
+import collections
 import re
 import signal
+import time
 
 import pytest
 
@@ -12,8 +14,13 @@ import tour as walk
 # abort() of ours and of h2o's; 1: at the start, by err.
 ENDS = (-signal.SIGABRT, 1)
 SAYS = re.compile("out of memory|[Oo]ut of memory|no memory|Cannot allocate|failed to allocate|no more memory")
-# Calls of a walk, by their number; with --long each tenth of the first 3,000, then each hundredth.
+# Calls of a walk, by their number; with --long each of them.
 SAMPLE = (3, 40, 200, 700, 1500, 3000)
+# Of a start.
+START_SAMPLE = (1, 200, 1000)
+# Walks differ by some calls: it is over when so many in a row had no n-th.
+QUIET = 20
+KEPT = 8  # images that the upstream still has: thousands of them would be gigabytes
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +33,9 @@ def toured(scratch):
 
 
 def once(t, n):
-    """Returns whether that many were asked for at all."""
+    """Returns "ended", "lived" (a request failed, or none), or "" if not so many were asked for."""
     what = t.image()
+    t.up.remove(f"lib/i{int(what[0][len('lib/i'):]) - KEPT}")
     t.faults.arm("malloc", "ENOMEM", "", n, 1)
     try:
         seen = t.walk(what)
@@ -37,17 +45,23 @@ def once(t, n):
     t.faults.clear()
     if hit and seen.lost:  # it may be gone: who asked was told nothing, as after a crash
         process.wait_for(lambda: not t.px.daemon.running() or alive(t), 20, "an end, or an answer")
+    outcome = "lived" if hit else ""
     if not t.px.daemon.running():
-        code = t.px.daemon.process.returncode
-        log = t.px.log()
-        assert code in ENDS and SAYS.search(log[-4000:]), \
-            f"allocation {n}, in {t.faults.where()}: ended with {code}:\\n{log[-3000:]}"
-        t.px.check_log()
+        outcome = "ended"
+        check_end(t, n)
         t.px.start()
     t.walk_right(what)
     t.check_tokens()
     t.check_store()
-    return hit
+    return outcome
+
+
+def check_end(t, n):
+    code = t.px.daemon.process.returncode
+    log = t.px.log()
+    assert code in ENDS and SAYS.search(log[-4000:]), \
+        f"allocation {n}, in {t.faults.where()}: ended with {code}:\n{log[-3000:]}"
+    t.px.check_log()
 
 
 def alive(t):
@@ -57,6 +71,34 @@ def alive(t):
         return False
 
 
+def start_once(t, n):
+    """The same of a start: it ends and says so, or works; and the next one, which may end at once too, goes on from there."""
+    t.faults.arm("malloc", "ENOMEM", "", n, 1)
+    try:
+        t.px.start()
+    except AssertionError:
+        assert not t.px.daemon.running(), f"allocation {n} of a start, in {t.faults.where()}: it neither starts nor ends"
+    reached = bool(t.faults.hit())
+    t.faults.clear()
+    if not t.px.daemon.running():
+        check_end(t, n)
+        return "ended"
+    t.px.stop()
+    return "lived" if reached else ""
+
+
+def sweep(one, what):
+    """Each n, from the first to the last; says how many there were, and what became of them."""
+    begin, n, quiet, outcomes = time.monotonic(), 0, 0, collections.Counter()
+    while quiet < QUIET:
+        n += 1
+        outcome = one(n)
+        quiet = 0 if outcome else quiet + 1
+        outcomes[outcome] += 1
+    print(f"{n - QUIET} allocations of {what} in turn: {outcomes['ended']} ended it, {outcomes['lived']} did not, "
+          f"{time.monotonic() - begin:.0f} s")
+
+
 @pytest.mark.parametrize("n", SAMPLE)
 def test_an_allocation_fails(toured, n):
     assert once(toured, n)
@@ -64,8 +106,35 @@ def test_an_allocation_fails(toured, n):
 
 @pytest.mark.long
 def test_each_allocation_fails(toured):
-    n, ended = 1, 0
-    while once(toured, n):
-        ended += 1
-        n += 10 if n < 3000 else 100
-    print(f"{ended} allocations of {n}")
+    sweep(lambda n: once(toured, n), "a walk")
+
+
+@pytest.fixture
+def stopped(toured):
+    toured.px.stop()
+    yield toured
+    toured.faults.clear()
+    if not toured.px.daemon.running():
+        toured.px.start()
+
+
+@pytest.mark.parametrize("n", START_SAMPLE)
+def test_an_allocation_of_a_start_fails(stopped, n):
+    assert start_once(stopped, n)
+    stopped.px.start()
+    stopped.walk_right(stopped.image())
+    stopped.check_tokens()
+    stopped.px.stop()
+
+
+@pytest.mark.long
+def test_each_allocation_of_a_start_fails(stopped):
+    def one(n):
+        outcome = start_once(stopped, n)
+        if n % 50 == 0:
+            stopped.px.start()
+            stopped.walk_right(stopped.image())
+            stopped.check_tokens()
+            stopped.px.stop()
+        return outcome
+    sweep(one, "a start")
