@@ -158,6 +158,8 @@ const struct state_ops redis_state_ops = {
     .token_prune = redis_token_prune,
     .link_below = redis_link_below,
     .names = names,
+    .lease_take = redis_lease_take,
+    .lease_keep = redis_lease_keep,
     .check = check,
     .close = redis_state_close,
 };

@@ -47,6 +47,8 @@ enum redis_script_id {
     REDIS_TOKEN_PULLED,
     REDIS_TOKEN_PRUNE,
     REDIS_NAMES,
+    REDIS_LEASE_TAKE,
+    REDIS_LEASE_KEEP,
     REDIS_SCRIPT_COUNT,
     REDIS_PLAIN = REDIS_SCRIPT_COUNT, /* no script: the words are a command */
 };
@@ -96,6 +98,7 @@ struct redis_call {
         state_names_fn *names;
         state_token_fn *token;
         state_count_fn *count;
+        state_lease_fn *lease;
     } fn;
     void *arg;
     /* what the answer is to be made of, besides the result */
@@ -198,4 +201,8 @@ void redis_token_drop(struct state *s, struct loop *loop, const uint8_t key[STAT
 void redis_token_pulled(struct state *s, const uint8_t key[STATE_TOKEN_KEY], uint64_t pulls);
 void redis_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,
                        void *arg);
+void redis_lease_take(struct state *s, struct loop *loop, const struct digest *digest, const char *holder,
+                      uint64_t ttl_ms, uint64_t instead_of, state_lease_fn *fn, void *arg);
+void redis_lease_keep(struct state *s, struct loop *loop, const struct digest *digest, uint64_t fence,
+                      uint64_t ttl_ms, bool is_done, state_count_fn *fn, void *arg);
 #endif

@@ -18,6 +18,8 @@
  *     injection:<digest>   string; expires if only tokens asked for it
  *     token:<key>          hash
  *     token-ends           sorted set   key by expires_ms
+ *     lease:<digest>       hash   fence, done, holder; expires
+ *     lease-fence          string   the last fence
  *
  * A link stands in two hashes, once by manifest and once by object, so that neither question has to look
  * through what is not asked for. A layer that thousands of manifests share is found by one random field of
@@ -121,6 +123,19 @@ const char *const redis_script_text[REDIS_SCRIPT_COUNT] = {
     "for _,u in ipairs(C('SMEMBERS',P..'upstreams')) do local scope=scopes[u] or (A[2]=='1' and 'anon') "
     "if scope then for _,name in ipairs(C('ZRANGEBYLEX',P..'names:'..scope..'|'..u,min,'+','LIMIT',0,A[4])) "
     "do all[#all+1]=name end end end return all",
+
+    /* digest, holder, ttl in ms, fence that does not count, first fence of an empty Redis
+     * -> "1" if it is ours now, fence, "1" if done, holder */
+    [REDIS_LEASE_TAKE] = HEAD
+    "local key,count=P..'lease:'..A[1],P..'lease-fence' local v=C('HMGET',key,'fence','done','holder') "
+    "if v[1] and v[1]~=A[4] and (v[3]=='' or v[3]~=A[2]) then return {'0',v[1],v[2],v[3]} end "
+    "C('SETNX',count,A[5]) C('INCR',count) local fence=C('GET',count) "
+    "C('HSET',key,'fence',fence,'done','0','holder',A[2]) C('PEXPIRE',key,A[3]) "
+    "return {'1',fence,'0',A[2]}",
+    /* digest, fence, ttl in ms, "1" if done -> 1 or 0 */
+    [REDIS_LEASE_KEEP] = HEAD "local key=P..'lease:'..A[1] if C('HGET',key,'fence')~=A[2] then return 0 end "
+                              "if A[3]=='0' then C('DEL',key) return 1 end "
+                              "C('HSET',key,'done',A[4]) C('PEXPIRE',key,A[3]) return 1",
 };
 
 void redis_script_sha1(enum redis_script_id id, char ret[REDIS_SHA1 + 1])

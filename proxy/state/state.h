@@ -91,6 +91,14 @@ struct state_token {
     uint64_t pulls;       /* token_put leaves it at 0 */
 };
 
+/* Who does something for all replicas. */
+struct state_lease {
+    bool mine; /* who asked has it, as of now */
+    bool done; /* it is done, and the holder has what came of it */
+    uint64_t fence;
+    const char *holder;
+};
+
 typedef void state_done_fn(void *arg, const struct err *err); /* err NULL = done */
 typedef void state_tag_fn(void *arg, const struct state_tag *tag,
                           const struct err *err); /* both NULL = not known */
@@ -102,6 +110,7 @@ typedef void state_text_fn(void *arg, const char *text, size_t len,
 typedef void state_token_fn(void *arg, const struct state_token *t, const struct err *err);
 typedef void state_count_fn(void *arg, size_t count, const struct err *err);
 typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
+typedef void state_lease_fn(void *arg, const struct state_lease *lease, const struct err *err);
 
 struct state;
 struct state_ops {
@@ -174,6 +183,18 @@ struct state_ops {
      * is not in it counts as "anon" if others_too, else not at all. */
     void (*names)(struct state *, struct loop *, const char *scopes, bool others_too, const char *after,
                   size_t n, state_names_fn *, void *arg);
+
+    /* Leases of what one replica is to do for all: NULL where this process is the only one. Keys are digests;
+     * a lease ends by itself ttl_ms after it was taken or kept, and each that is taken has a fence of its
+     * own, higher than those before. Takes the lease, unless another has it: one whose holder is neither
+     * `holder` nor has the fence `instead_of` (0: none). holder: how others reach who takes it; "": they
+     * cannot. */
+    void (*lease_take)(struct state *, struct loop *, const struct digest *, const char *holder,
+                       uint64_t ttl_ms, uint64_t instead_of, state_lease_fn *, void *arg);
+    /* If the lease has that fence still, it lasts ttl_ms from now on (0: ends at once), as one of what is
+     * done, or not: count 1; else nothing happens: count 0. fn may be NULL. */
+    void (*lease_keep)(struct state *, struct loop *, const struct digest *, uint64_t fence, uint64_t ttl_ms,
+                       bool is_done, state_count_fn *, void *arg);
 
     /* Answers a small write and read, or says what is wrong: /readyz. */
     void (*check)(struct state *, struct loop *, state_done_fn *, void *arg);
