@@ -5,6 +5,8 @@
 #include "common/jobs.h"
 #include "common/loop.h"
 #include "proxy/cache/blob_store.h"
+#include "proxy/cache/fill_source.h"
+#include "proxy/cache/peers.h"
 #include "proxy/state/state.h"
 #include "proxy/upstream/client.h"
 
@@ -13,5 +15,7 @@ struct cache_env {
     struct state *state;
     struct jobs *jobs;
     struct upstream_client *(*client)(struct loop *loop); /* the upstream client of that worker */
+    struct fill_source *second;                           /* asked before the upstream; NULL: none */
+    struct peers *peers; /* the other replicas; NULL: this process is alone */
 };
 #endif

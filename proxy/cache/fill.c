@@ -22,6 +22,7 @@ struct fills *fills_new(const struct cache_env *env)
     t->ok = metric_get("rac_fills_total", "result=\"ok\"");
     t->failed = metric_get("rac_fills_total", "result=\"failed\"");
     t->not_kept = metric_get("rac_fills_total", "result=\"not_kept\"");
+    fill_where_metrics(t);
     return t;
 }
 
@@ -140,6 +141,25 @@ void fill_wake(struct fill *f)
 
 /* ---- joining and leaving ---- */
 
+static struct fill_reader *reader_new(struct loop *loop, void (*changed)(void *arg), void *arg)
+{
+    struct fill_reader *r = mem_new(struct fill_reader);
+    r->loop = loop;
+    r->changed = changed;
+    r->arg = arg;
+    r->waiting = true;
+    return r;
+}
+
+/* Under both locks. */
+static void add_reader(struct fill *f, struct fill_reader *r)
+{
+    fill_ref(f);
+    r->fill = f;
+    r->refused = fill_window_in_use(&f->window) && f->window.begin > f->window.file_end;
+    DL_APPEND(f->readers, r);
+}
+
 /* Under the table's lock. */
 static struct fill *fill_new(struct fills *t, struct loop *loop, struct repo *repo,
                              const struct digest *digest, uint64_t expected_size)
@@ -162,13 +182,8 @@ struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *r
                               const struct digest *digest, uint64_t expected_size, bool may_read,
                               void (*changed)(void *arg), void *arg)
 {
-    struct fill_reader *r = mem_new(struct fill_reader);
+    struct fill_reader *r = reader_new(loop, changed, arg);
     struct fill *f;
-    r->loop = loop;
-    r->changed = changed;
-    r->arg = arg;
-    r->waiting = true;
-
     pthread_mutex_lock(&t->lock);
     HASH_FIND(hh, t->map, digest->s, strlen(digest->s), f);
     bool begins = !f;
@@ -176,11 +191,8 @@ struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *r
         f = fill_new(t, loop, repo, digest, expected_size);
         f->may_read = may_read;
     }
-    fill_ref(f);
-    r->fill = f;
     pthread_mutex_lock(&f->lock);
-    r->refused = fill_window_in_use(&f->window) && f->window.begin > f->window.file_end;
-    DL_APPEND(f->readers, r);
+    add_reader(f, r);
     if (!begins && has_news(f, r))
         wake_reader(r);
     pthread_mutex_unlock(&f->lock);
@@ -191,6 +203,36 @@ struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *r
     else
         metric_inc(t->joined);
     return r;
+}
+
+struct fill_reader *fill_join_for_peer(struct fills *t, struct loop *loop, const struct digest *digest,
+                                       void (*changed)(void *arg), void *arg)
+{
+    struct fill_reader *r = NULL;
+    struct fill *f;
+    pthread_mutex_lock(&t->lock);
+    HASH_FIND(hh, t->map, digest->s, strlen(digest->s), f);
+    if (f) {
+        pthread_mutex_lock(&f->lock);
+        if (f->from != FILL_FROM_PEER || f->phase == PHASE_VERIFIED) {
+            r = reader_new(loop, changed, arg);
+            r->is_peer = true;
+            add_reader(f, r);
+            if (has_news(f, r))
+                wake_reader(r);
+        }
+        pthread_mutex_unlock(&f->lock);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+void fill_refuse_peers(struct fill *f)
+{
+    struct fill_reader *r;
+    DL_FOREACH (f->readers, r)
+        r->refused |= r->is_peer;
+    fill_wake(f);
 }
 
 /* The place of the reader that is furthest behind; UINT64_MAX without readers. Under f->lock. */
@@ -276,7 +318,8 @@ bool fill_reader_is_question(struct fill_reader *r)
 {
     struct fill *f = r->fill;
     pthread_mutex_lock(&f->lock);
-    bool yes = f->phase == PHASE_ASKING || (f->phase == PHASE_OPENING && !f->may_read);
+    bool asks = f->phase == PHASE_ASKING && f->asked && f->from == FILL_FROM_UPSTREAM;
+    bool yes = asks || (!f->may_read && (f->phase == PHASE_OPENING || f->phase == PHASE_ASKING));
     pthread_mutex_unlock(&f->lock);
     return yes;
 }

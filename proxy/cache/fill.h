@@ -49,6 +49,10 @@ enum fill_state {
 struct fill_reader *fill_join(struct fills *t, struct loop *loop, struct repo *repo,
                               const struct digest *digest, uint64_t expected_size, bool may_read,
                               void (*changed)(void *arg), void *arg);
+/* The same for another replica, which may read any blob: joins what is under way, and not if the bytes come
+ * from a third replica: NULL. If they do later, the reader is BUSY. */
+struct fill_reader *fill_join_for_peer(struct fills *t, struct loop *loop, const struct digest *digest,
+                                       void (*changed)(void *arg), void *arg);
 /* `changed` never comes after this. */
 void fill_leave(struct fill_reader *r);
 

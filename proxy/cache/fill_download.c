@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The upstream side of a fill: open the partial, ask, write, hash, resume, verify, publish. All on the fill's
- * loop. */
+/* The side of a fill where its bytes come in: open the partial, ask, write, hash, resume, verify, publish.
+ * Who is asked is fill_where.c's. All on the fill's loop. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,6 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "proxy/cache/document_fetch.h"
 #include "proxy/cache/fill_impl.h"
 
 #define PROGRESS_MIN ((uint64_t)1 << 20) /* a try that brought this much does not count as a failed one */
@@ -17,8 +16,6 @@
 #define RETRY_AFTER_MAX_S UINT64_C(15)
 
 static const uint32_t pauses_ms[FILL_RETRIES] = {100, 400, 1000, 2500, 5000};
-
-static void ask(struct fill *f);
 
 /* ---- ends ---- */
 
@@ -42,9 +39,19 @@ static void fail(struct fill *f, const struct err *err, bool keep_bytes)
     pthread_mutex_unlock(&f->lock);
     if (f->partial)
         env->store->ops->partial_close(env->store, steal_ptr(&f->partial), keep_bytes);
+    fill_where_end(f, false);
     metric_inc(f->table->failed);
     log_warn("blob not filled", F_S("blob", f->what), F_U("bytes", f->written), F_ERR(err));
     over(f);
+}
+
+static bool flush_or_fail(struct fill *f)
+{
+    struct err err;
+    if (fill_flush(f, &err) == 0)
+        return true;
+    fail(f, &err, false);
+    return false;
 }
 
 static void on_published(void *arg, struct blob *blob, const struct err *err)
@@ -53,6 +60,7 @@ static void on_published(void *arg, struct blob *blob, const struct err *err)
     if (err)
         log_error("blob not kept", F_S("blob", f->what), F_ERR(err));
     metric_inc(blob ? f->table->ok : f->table->not_kept);
+    fill_where_end(f, blob != NULL);
     blob_unref(blob);
     fill_forget(f);
     over(f);
@@ -68,16 +76,22 @@ static void verified(struct fill *f)
     f->size = f->available = f->written;
     fill_wake(f);
     pthread_mutex_unlock(&f->lock);
-    log_info("blob filled", F_S("blob", f->what), F_U("bytes", f->size), F_S("kept", kept ? "yes" : "no"));
+    log_info("blob filled", F_S("blob", f->what), F_U("bytes", f->size), F_S("kept", kept ? "yes" : "no"),
+             F_S("from", f->asked ? fill_where_name(f) : "disk"));
+    if (f->asked)
+        fill_where_gave(f);
     if (kept) {
         env->store->ops->partial_publish(env->store, f->loop, steal_ptr(&f->partial), on_published, f);
         return;
     }
     env->store->ops->partial_close(env->store, steal_ptr(&f->partial), false);
+    fill_where_end(f, false);
     fill_forget(f);
     metric_inc(f->table->not_kept);
     over(f);
 }
+
+static bool start_over(struct fill *f, struct err *err);
 
 /* All bytes are there. */
 static void finish(struct fill *f)
@@ -87,10 +101,16 @@ static void finish(struct fill *f)
         verified(f);
         return;
     }
-    struct err err;
-    (void)err_set(&err, ERR_UPSTREAM, "%s sent %llu bytes of digest %s for %s", f->repo->upstream->name,
+    struct err err, why;
+    (void)err_set(&err, ERR_UPSTREAM, "%s sent %llu bytes of digest %s for %s", fill_where_name(f),
                   (unsigned long long)f->written, found.s, f->what);
-    fail(f, &err, false);
+    if (fill_where_lied(f) && !fill_window_in_use(&f->window) && start_over(f, &why)) {
+        f->all_received = false;
+        log_warn("wrong bytes, of which nobody had any yet: once more", F_ERR(&err));
+        fill_where_ask(f);
+    } else {
+        fail(f, &err, false);
+    }
 }
 
 /* A fill that will not be kept and that nobody reads ends here. True: f is gone. */
@@ -115,13 +135,17 @@ static void on_retry(void *arg)
     if (abandon_unread(f))
         return;
     metric_inc(f->table->resumes);
-    ask(f);
+    fill_where_ask(f);
 }
 
 /* The try broke: again with Range, or give up. */
 static void broke(struct fill *f, const struct err *err)
 {
     f->fetch = NULL;
+    if (f->from != FILL_FROM_UPSTREAM && err->code != ERR_CANCELLED) {
+        fill_where_failed(f, SOURCE_BROKE, err);
+        return;
+    }
     if (f->written - f->tried_at >= PROGRESS_MIN)
         f->tries = 0;
     if (f->phase != PHASE_STREAMING || f->tries >= FILL_RETRIES || err->code == ERR_CANCELLED) {
@@ -141,8 +165,8 @@ static void broke(struct fill *f, const struct err *err)
 static bool start_over(struct fill *f, struct err *err)
 {
     if (f->available > 0 || ftruncate(f->partial->fd, 0) < 0) {
-        (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s",
-                      f->repo->upstream->name, f->what);
+        (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s", fill_where_name(f),
+                      f->what);
         return false;
     }
     hasher_free(f->partial->hash);
@@ -174,8 +198,9 @@ static int open_for_readers(struct fill *f, struct err *err)
 static int check_head(struct fill *f, const struct fetch_head *h, uint64_t *ret_size, bool *ret_size_known,
                       struct err *err)
 {
-    const char *name = f->repo->upstream->name;
-    if (fetch_head_err(h, f->repo->upstream, f->what, ERR_BLOB_UNKNOWN, err) < 0)
+    const char *name = fill_where_name(f);
+    if (f->from == FILL_FROM_UPSTREAM &&
+        fetch_head_err(h, f->repo->upstream, f->what, ERR_BLOB_UNKNOWN, err) < 0)
         return -1;
     if (h->digest_malformed ||
         (digest_is_set(&h->digest) && slice_eq(digest_algorithm(&h->digest), digest_algorithm(&f->digest)) &&
@@ -216,8 +241,10 @@ static bool on_head(void *arg, const struct fetch_head *h)
         bool useless = f->written > 0 && f->phase != PHASE_STREAMING &&
                        (h->status == 416 || h->status == 206 || h->status == 200);
         f->fetch = NULL;
-        if (useless && start_over(f, &err))
-            ask(f);
+        if (f->from != FILL_FROM_UPSTREAM)
+            fill_where_failed(f, h->status == 404 ? SOURCE_MISSING : SOURCE_BROKE, &err);
+        else if (useless && start_over(f, &err))
+            fill_where_ask(f);
         else if (h->status >= 500 || h->status == 429 || h->status == 408 || h->status == 401)
             broke(f, &err); /* a 401 midway: the token or the presigned address ran out */
         else
@@ -283,13 +310,20 @@ static bool on_data(void *arg, const void *p, size_t len)
     if (len == 0)
         return true;
     if (f->size_known && len > f->size - fill_received(f)) {
-        (void)err_set(&err, ERR_UPSTREAM, "%s sent more than the %llu bytes of %s", f->repo->upstream->name,
+        (void)err_set(&err, ERR_UPSTREAM, "%s sent more than the %llu bytes of %s", fill_where_name(f),
                       (unsigned long long)f->size, f->what);
-        fail(f, &err, false);
+        f->fetch = NULL;
+        if (f->from == FILL_FROM_UPSTREAM)
+            fail(f, &err, false);
+        else if (flush_or_fail(f))
+            fill_where_failed(f, SOURCE_BROKE, &err);
         return false;
     }
     hasher_update(f->partial->hash, p, len);
-    metric_add(f->table->bytes, len);
+    if (f->from == FILL_FROM_UPSTREAM)
+        metric_add(f->table->bytes, len);
+    metric_add(f->table->from_bytes[f->from], len);
+    f->where.bytes[f->from] += len;
     if (fill_gather(f, p, len, &err) < 0) {
         fail(f, &err, false);
         return false;
@@ -311,7 +345,7 @@ static void on_done(void *arg, const struct err *err)
         broke(f, &e);
     } else if (f->size_known && f->written < f->size) {
         (void)err_set(&e, ERR_UPSTREAM, "%s: the answer ended after %llu of %llu bytes of %s",
-                      f->repo->upstream->name, (unsigned long long)f->written, (unsigned long long)f->size,
+                      fill_where_name(f), (unsigned long long)f->written, (unsigned long long)f->size,
                       f->what);
         broke(f, &e);
     } else {
@@ -331,19 +365,26 @@ void fill_download_room(struct fill *f)
 
 static const struct fetch_ops ops = {.on_head = on_head, .on_data = on_data, .on_done = on_done};
 
-static void ask(struct fill *f)
+void fill_download_from(struct fill *f, enum fill_from from, struct fetch_params *params)
 {
+    pthread_mutex_lock(&f->lock);
+    f->from = from;
+    f->asked = true;
+    if (from == FILL_FROM_PEER)
+        fill_refuse_peers(f);
+    pthread_mutex_unlock(&f->lock);
     f->tried_at = f->written;
-    cleanup_free char *path = document_path(f->repo, "blobs", f->digest.s);
-    f->fetch = fetch_start(f->table->env->client(f->loop),
-                           &(struct fetch_params){.upstream = f->repo->upstream,
-                                                  .path = path,
-                                                  .repository = f->repo->repository,
-                                                  .accept = "*/*",
-                                                  .range_from = f->written},
-                           &ops, f);
+    params->range_from = f->written;
+    f->fetch = fetch_start(f->table->env->client(f->loop), params, &ops, f);
     if (f->paused) /* the window was full when the last try broke, and still is */
         fetch_pause(f->fetch);
+}
+
+bool fill_download_stop(struct fill *f)
+{
+    if (f->fetch)
+        fetch_cancel(steal_ptr(&f->fetch));
+    return flush_or_fail(f);
 }
 
 static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
@@ -379,7 +420,7 @@ static void on_opened(void *arg, struct blob_partial *p, const struct err *err)
     pthread_mutex_lock(&f->lock);
     f->phase = PHASE_ASKING;
     pthread_mutex_unlock(&f->lock);
-    ask(f);
+    fill_where_ask(f);
 }
 
 /* The fill before this one ended between its caller's look into the store and now: a fill leaves the table

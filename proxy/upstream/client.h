@@ -60,6 +60,8 @@ struct fetch_params {
     const char *url;
     bool private_addresses;
     bool plain_http; /* the URL may be http:// */
+    bool direct;     /* not by the environment's proxy */
+    const char *who; /* what it is called in messages and metrics; NULL: its host */
     const char *ca_file;
 
     bool head;          /* HEAD instead of GET */

@@ -41,7 +41,7 @@ struct fetch {
     struct upstream *upstream; /* a reference; NULL: a URL of its own */
     char *who;
     char *repository, *accept, *if_none_match, *ca_file;
-    bool head, forget, private_addresses;
+    bool head, forget, private_addresses, direct;
     uint64_t range_from;
     void *body; /* NULL: no POST */
     size_t body_len;
@@ -397,6 +397,7 @@ static int send_request(struct fetch *f, struct err *err)
         .url = &url,
         .who = f->who,
         .head = f->head,
+        .direct = f->direct,
         .may_be_private = u ? redirect_may_be_private(u, &f->own, &f->url)
                             : f->private_addresses && strcmp(f->own.host, f->url.host) == 0,
         .ca_file = u ? redirect_ca_file(u, &f->own, &f->url) : f->ca_file,
@@ -464,7 +465,7 @@ static int set_urls(struct fetch *f, const struct fetch_params *params)
             return err_wrap(err, "URL");
         if (url_dup(&f->url, &f->own, err) < 0)
             return -1;
-        f->who = mem_strdup(f->url.host);
+        f->who = mem_strdup(params->who ? params->who : f->url.host);
         if (!f->url.https && !params->plain_http)
             return err_set(err, ERR_DENIED, "%s: the URL must be https", f->who);
         return 0;
@@ -518,6 +519,7 @@ struct fetch *fetch_start(struct upstream_client *c, const struct fetch_params *
     f->head = params->head;
     f->forget = params->forget;
     f->private_addresses = params->private_addresses;
+    f->direct = params->direct;
     f->range_from = params->range_from;
     set_body(f, params);
     DL_APPEND(c->fetches, f);

@@ -272,7 +272,7 @@ struct transfer *transfer_start(struct mux *mux, struct transfer_params *params,
     t->may_be_private = params->may_be_private;
     t->whole_limit = params->whole_limit;
     t->answer.head.content_length = -1;
-    const char *proxy = env_proxy_for(mux_proxies(mux), &t->url);
+    const char *proxy = params->direct ? NULL : env_proxy_for(mux_proxies(mux), &t->url);
     t->proxied = proxy != NULL;
     if (proxy && check_behind_proxy(t, err) < 0) {
         transfer_free(t);

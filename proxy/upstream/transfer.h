@@ -45,6 +45,7 @@ struct transfer_params {
     struct url *url; /* taken: empty after */
     const char *who; /* "docker.io", for messages; outlives the transfer */
     bool head;
+    bool direct;                /* not by the environment's proxy */
     bool may_be_private;        /* the socket's address need not be public */
     bool whole_limit;           /* head_timeout_ms is for the whole answer, not only its head */
     const char *ca_file;        /* NULL: the system's; outlives the transfer */
