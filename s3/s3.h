@@ -25,6 +25,7 @@
 #include "common/cleanup.h"
 #include "common/err.h"
 #include "s3/cancel.h"
+#include "s3/credentials.h"
 #include "s3/s3_config.h"
 
 #define S3_KEY_MAX         1024
@@ -133,6 +134,13 @@ struct s3_upload;
  * was lost, what it may have left at the server is looked for and aborted. */
 int s3_upload_begin(struct s3 *s3, const char *bucket, const char *key, const struct s3_put_options *options,
                     struct cancel *cancel, struct s3_upload **ret_upload, struct err *err);
+/* One that was begun before, perhaps by another process: its parts are asked for. ERR_NOT_FOUND if the server
+ * does not know it. */
+int s3_upload_resume(struct s3 *s3, const char *bucket, const char *key, const char *id,
+                     struct cancel *cancel, struct s3_upload **ret_upload, struct err *err);
+const char *s3_upload_id(const struct s3_upload *upload); /* borrowed */
+/* Whether the server has that part, of that size. */
+bool s3_upload_has_part(struct s3_upload *upload, unsigned number, uint64_t size);
 /* number: 1 to S3_PARTS_MAX. The memory must not change meanwhile. */
 int s3_upload_part(struct s3_upload *upload, unsigned number, const struct iovec *iov, int iov_len,
                    struct cancel *cancel, struct err *err);
@@ -147,6 +155,29 @@ int s3_upload_complete(struct s3_upload *upload, struct cancel *cancel, char *re
 int s3_upload_abort(struct s3_upload *upload, struct cancel *cancel, struct err *err);
 /* Says nothing to the server. NULL is fine. */
 void s3_upload_free(struct s3_upload *upload);
+
+/* Uploads that the server holds, up to 1,000 of them: below a prefix ("" is all), in no order that is
+ * promised. */
+struct s3_pending {
+    char *key, *id;
+    int64_t initiated_ms;
+};
+int s3_uploads_list(struct s3 *s3, const char *bucket, const char *prefix, struct cancel *cancel,
+                    struct s3_pending **ret, size_t *ret_len, struct err *err);
+void s3_pending_free(struct s3_pending *p, size_t len);
+/* Deletes an upload's parts. Fine if the server does not know it. */
+int s3_upload_drop(struct s3 *s3, const char *bucket, const char *key, const char *id, struct cancel *cancel,
+                   struct err *err);
+
+/* -- URLs for others -------------------------------------------------------------------------------- */
+/* Who signs (credentials.h says how they are found): for s3_presign_get. Blocks while they are asked for. */
+struct credentials *s3_credentials_get_ref(struct s3 *s3, struct cancel *cancel, struct err *err);
+/* The server did not take them; what is found next may be others. */
+void s3_credentials_refused(struct s3 *s3, const struct credentials *c);
+/* A URL that gives the object to whoever has it, for `seconds`, at most 7 days; malloc'd. It asks nothing of
+ * the network and never blocks. */
+int s3_presign_get(struct s3 *s3, const struct credentials *c, const char *bucket, const char *key,
+                   unsigned seconds, char **ret_url, struct err *err);
 
 /* -- results ---------------------------------------------------------------------------------------- */
 void s3_object_free(struct s3_object *object); /* what it points to; the struct is zeroed */

@@ -20,30 +20,33 @@
 
 void s3_pending_free(struct s3_pending *p, size_t len)
 {
-    for (size_t i = 0; i < len; ++i)
+    for (size_t i = 0; i < len; ++i) {
+        free(p[i].key);
         free(p[i].id);
+    }
     free(p);
 }
 
-/* One <Upload>: 1 if it is of that key. */
+/* One <Upload>: 1 if it is of that key, or of any with key NULL. */
 static int read_upload(struct xml *x, const char *key, struct s3_pending *ret, struct err *err)
 {
     unsigned depth = x->depth;
-    bool same_key = false;
     int rc;
     while ((rc = xml_next_child(x, depth, err)) == 1) {
         bool is_key = xml_is(x, "Key"), is_id = xml_is(x, "UploadId"), is_time = xml_is(x, "Initiated");
         cleanup_free char *text = NULL;
         if (xml_read_text(x, &text, err) < 0)
             return -1;
-        if (is_key)
-            same_key = s3_url_unescape(text, true) && strcmp(text, key) == 0;
+        if (is_key && !ret->key && s3_url_unescape(text, true))
+            ret->key = steal_ptr(&text);
         else if (is_time)
             (void)s3_time_parse(slice_of(text), &ret->initiated_ms);
         else if (is_id && !ret->id)
             ret->id = steal_ptr(&text);
     }
-    return rc < 0 ? -1 : same_key && ret->id && *ret->id;
+    if (rc < 0)
+        return -1;
+    return ret->id && *ret->id && ret->key && (!key || strcmp(ret->key, key) == 0);
 }
 
 int s3_pending_parse(struct slice doc, const char *key, struct s3_pending **ret, size_t *ret_len,
@@ -65,6 +68,7 @@ int s3_pending_parse(struct slice doc, const char *key, struct s3_pending **ret,
             list[len++] = one;
             continue;
         }
+        free(one.key);
         free(one.id);
         if (rc < 0)
             break;
@@ -78,19 +82,26 @@ int s3_pending_parse(struct slice doc, const char *key, struct s3_pending **ret,
     return 0;
 }
 
-static int ask_pending(struct s3 *s3, const char *bucket, const char *key, struct s3_pending **ret,
-                       size_t *ret_len, struct err *err)
+/* key NULL: all that begin with the prefix. */
+static int ask_pending(struct s3 *s3, const char *bucket, const char *prefix, const char *key,
+                       struct cancel *cancel, struct s3_pending **ret, size_t *ret_len, struct err *err)
 {
     struct retry retry = retry_new(s3->config.tries_max);
-    cleanup_s3_request struct s3_request q = {.method = "GET", .bucket = bucket};
+    cleanup_s3_request struct s3_request q = {.method = "GET", .bucket = bucket, .cancel = cancel};
     cleanup_s3_reply struct s3_reply reply;
     s3_request_query(&q, "uploads", "");
     s3_request_query(&q, "encoding-type", "url");
-    s3_request_query(&q, "prefix", key);
+    s3_request_query(&q, "prefix", prefix);
     s3_request_payer(s3, &q);
     if (s3_call(s3, &q, &retry, &reply, err) < 0)
         return -1;
     return s3_pending_parse(s3_reply_text(&reply), key, ret, ret_len, err);
+}
+
+int s3_uploads_list(struct s3 *s3, const char *bucket, const char *prefix, struct cancel *cancel,
+                    struct s3_pending **ret, size_t *ret_len, struct err *err)
+{
+    return ask_pending(s3, bucket, prefix, NULL, cancel, ret, ret_len, err);
 }
 
 static bool known(struct s3 *s3, const char *id)
@@ -111,7 +122,7 @@ void s3_orphans_abort(struct s3 *s3, const char *bucket, const char *key, unsign
     size_t len = 0, ours = 0;
     struct err err = {0};
     int64_t since = started_ms + atomic_load(&s3->clock_ahead_ms) - CLOCK_TOLERANCE_MS;
-    if (ask_pending(s3, bucket, key, &list, &len, &err) < 0) {
+    if (ask_pending(s3, bucket, key, key, NULL, &list, &len, &err) < 0) {
         log_warn("an upload may be left at the server: it cannot be looked for", F_S("bucket", bucket),
                  F_S("key", key), F_ERR(&err));
         return;

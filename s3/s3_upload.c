@@ -63,21 +63,27 @@ static int ask_begin(struct s3_upload *u, const struct s3_put_options *options, 
     return rc;
 }
 
-int s3_upload_begin(struct s3 *s3, const char *bucket, const char *key, const struct s3_put_options *options,
-                    struct cancel *cancel, struct s3_upload **ret_upload, struct err *err)
+static struct s3_upload *upload_new(struct s3 *s3, const char *bucket, const char *key)
 {
     struct s3_upload *u = mem_new(struct s3_upload);
-    int64_t started_ms = clock_wall_ms();
-    unsigned lost = 0;
     u->s3 = s3;
     u->bucket = mem_strdup(bucket);
     u->key = mem_strdup(key);
-    u->if_none_match = options && options->if_none_match;
     pthread_mutex_init(&u->lock, NULL);
-    s3_nonce_make(u->nonce);
     pthread_mutex_lock(&s3->lock);
     DL_APPEND(s3->uploads, u);
     pthread_mutex_unlock(&s3->lock);
+    return u;
+}
+
+int s3_upload_begin(struct s3 *s3, const char *bucket, const char *key, const struct s3_put_options *options,
+                    struct cancel *cancel, struct s3_upload **ret_upload, struct err *err)
+{
+    struct s3_upload *u = upload_new(s3, bucket, key);
+    int64_t started_ms = clock_wall_ms();
+    unsigned lost = 0;
+    u->if_none_match = options && options->if_none_match;
+    s3_nonce_make(u->nonce);
     int rc = ask_begin(u, options, cancel, &lost, err);
     if (lost)
         s3_orphans_abort(s3, bucket, key, lost, started_ms);
@@ -108,7 +114,7 @@ void s3_upload_free(struct s3_upload *u)
     free(u);
 }
 
-static void keep_part(struct s3_upload *u, unsigned number, const struct s3_part *part)
+void s3_upload_keep_part(struct s3_upload *u, unsigned number, const struct s3_part *part)
 {
     pthread_mutex_lock(&u->lock);
     if (number > u->parts_len) {
@@ -169,7 +175,9 @@ int s3_upload_part(struct s3_upload *u, unsigned number, const struct iovec *iov
     if (!part.etag[0])
         return err_set(err, ERR_IO, "PUT s3://%s/%.200s: the server gave part %u no ETag", u->bucket, u->key,
                        number);
-    keep_part(u, number, &part);
+    for (int i = 0; i < iov_len; ++i)
+        part.size += iov[i].iov_len;
+    s3_upload_keep_part(u, number, &part);
     return 0;
 }
 
@@ -211,8 +219,61 @@ int s3_upload_copy_part(struct s3_upload *u, unsigned number, const char *source
     if (!part.etag[0])
         return err_set(err, ERR_IO, "PUT s3://%s/%.200s: the server gave part %u no ETag", u->bucket, u->key,
                        number);
-    keep_part(u, number, &part);
+    part.size = len;
+    s3_upload_keep_part(u, number, &part);
     return 0;
+}
+
+/* ---- one that was begun before ---- */
+
+static int ask_parts(struct s3_upload *u, unsigned after, struct cancel *cancel, unsigned *ret_next,
+                     struct err *err)
+{
+    char after_text[12];
+    struct retry retry = retry_new(u->s3->config.tries_max);
+    cleanup_s3_request struct s3_request q = {
+        .method = "GET", .bucket = u->bucket, .key = u->key, .cancel = cancel};
+    cleanup_s3_reply struct s3_reply reply;
+    (void)snprintf(after_text, sizeof after_text, "%u", after);
+    s3_request_query(&q, "part-number-marker", after_text);
+    s3_request_query(&q, "uploadId", u->id);
+    s3_request_payer(u->s3, &q);
+    if (s3_call(u->s3, &q, &retry, &reply, err) < 0)
+        return -1;
+    if (s3_parts_parse(s3_reply_text(&reply), u, ret_next, err) < 0)
+        return s3_read_failed(u->bucket, u->key, err);
+    return 0;
+}
+
+int s3_upload_resume(struct s3 *s3, const char *bucket, const char *key, const char *id,
+                     struct cancel *cancel, struct s3_upload **ret_upload, struct err *err)
+{
+    struct s3_upload *u = upload_new(s3, bucket, key);
+    unsigned after = 0, next = 0;
+    int rc;
+    u->id = mem_strdup(id);
+    while ((rc = ask_parts(u, after, cancel, &next, err)) == 0 && next > after)
+        after = next;
+    if (rc < 0) {
+        s3_upload_free(u);
+        return -1;
+    }
+    *ret_upload = u;
+    return 0;
+}
+
+const char *s3_upload_id(const struct s3_upload *u)
+{
+    return u->id;
+}
+
+bool s3_upload_has_part(struct s3_upload *u, unsigned number, uint64_t size)
+{
+    pthread_mutex_lock(&u->lock);
+    bool has = number >= 1 && number <= u->parts_len && u->parts[number - 1].etag[0] &&
+               u->parts[number - 1].size == size;
+    pthread_mutex_unlock(&u->lock);
+    return has;
 }
 
 static void add_parts(struct s3_upload *u, struct buf *b)
@@ -258,7 +319,8 @@ static int ask_complete(struct s3_upload *u, struct slice list, struct cancel *c
         reply->maybe_done = true;
         return s3_read_failed(u->bucket, u->key, err);
     }
-    if (ret_etag && !etag[0] && s3_nonce_check(u->s3, u->bucket, u->key, u->nonce, ret_etag, NULL) == 1)
+    if (ret_etag && !etag[0] && u->nonce[0] &&
+        s3_nonce_check(u->s3, u->bucket, u->key, u->nonce, ret_etag, NULL) == 1)
         return 0;
     if (ret_etag)
         memcpy(ret_etag, etag, sizeof etag);
@@ -297,7 +359,8 @@ int s3_upload_complete(struct s3_upload *u, struct cancel *cancel, char *ret_eta
         return 0;
     /* The object may be there all the same: a try whose answer was lost, then "no such upload" or "exists".
      */
-    if (reply.maybe_done && s3_nonce_check(u->s3, u->bucket, u->key, u->nonce, ret_etag, NULL) == 1)
+    if (reply.maybe_done && u->nonce[0] &&
+        s3_nonce_check(u->s3, u->bucket, u->key, u->nonce, ret_etag, NULL) == 1)
         return 0;
     if (u->if_none_match && mine.code == ERR_STALE)
         mine.code = ERR_EXISTS;

@@ -7,6 +7,7 @@
 #define S3_UPLOAD_ID_MAX 1024
 
 struct s3_part {
+    uint64_t size;              /* bytes; known of parts that were found at the server */
     char etag[S3_ETAG_MAX + 1]; /* "": no such part */
     char crc[9];                /* base64; "": none */
 };
@@ -22,19 +23,14 @@ struct s3_upload {
     size_t parts_len;
 };
 
-/* Uploads of a key that the server holds. */
-struct s3_pending {
-    char *id;
-    int64_t initiated_ms;
-};
-/* ListMultipartUploads: those whose key is exactly `key`. Pure. */
+/* ListMultipartUploads: those whose key is exactly `key`, or all with key NULL. Pure. */
 int s3_pending_parse(struct slice doc, const char *key, struct s3_pending **ret, size_t *ret_len,
                      struct err *err);
-void s3_pending_free(struct s3_pending *p, size_t len);
+/* ListParts, one page of it: into `u`, as if they had been sent by us. *ret_next: where the following page
+ * begins, 0 if this was the last. Pure. */
+int s3_parts_parse(struct slice doc, struct s3_upload *u, unsigned *ret_next, struct err *err);
+void s3_upload_keep_part(struct s3_upload *u, unsigned number, const struct s3_part *part);
 /* After `lost` answers to the creation of an upload, begun at started_ms by our clock: aborts what they left
  * behind. What is not surely ours is left alone, with a warning. */
 void s3_orphans_abort(struct s3 *s3, const char *bucket, const char *key, unsigned lost, int64_t started_ms);
-/* Deletes an upload's parts. Fine if the server does not know it. */
-int s3_upload_drop(struct s3 *s3, const char *bucket, const char *key, const char *id, struct cancel *cancel,
-                   struct err *err);
 #endif

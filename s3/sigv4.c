@@ -10,6 +10,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <stdio.h>
 #include <sys/uio.h>
 #include <time.h>
 
@@ -135,42 +136,92 @@ static void signature(const struct signing *s, const struct sigv4_key *key, stru
     OPENSSL_cleanse(secret.p, secret.len);
 }
 
+static void set_time(struct signing *s, int64_t now_ms)
+{
+    time_t seconds = (time_t)(now_ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    (void)strftime(s->time, sizeof s->time, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+/* The signature of a request whose headers are in `s`; its names are left in s->names. */
+static void sign(struct signing *s, const struct sigv4_request *q, const struct sigv4_key *key,
+                 char ret[SIGV4_HASH_MAX + 1])
+{
+    cleanup_buf struct buf request = {0}, to_sign = {0};
+    char hash[SIGV4_HASH_MAX + 1];
+    canonical_request(s, q, &request);
+    sigv4_hash(&(struct iovec){request.p, request.len}, 1, hash);
+    (void)buf_printf(&to_sign, "AWS4-HMAC-SHA256\n%s\n%.8s/%s/%s/aws4_request\n%s", s->time, s->time,
+                     key->region, key->service, hash);
+    signature(s, key, (struct slice){to_sign.p, to_sign.len}, ret);
+}
+
+static bool has_token(const struct sigv4_key *key)
+{
+    return key->session_token && *key->session_token;
+}
+
 int sigv4_add_headers(struct buf *b, const struct sigv4_request *q, const struct sigv4_key *key,
                       int64_t now_ms, struct err *err)
 {
     struct signing s = {0};
-    time_t seconds = (time_t)(now_ms / 1000);
-    struct tm tm;
+    char signed_hex[SIGV4_HASH_MAX + 1];
     if (q->headers_len + 4 > SIGV4_HEADERS_MAX || q->query_len > SIGV4_QUERY_MAX)
         return err_set(err, ERR_INVALID, "too much to sign");
-    gmtime_r(&seconds, &tm);
-    (void)strftime(s.time, sizeof s.time, "%Y%m%dT%H%M%SZ", &tm);
+    set_time(&s, now_ms);
     for (size_t i = 0; i < q->headers_len; ++i)
         add_header(&s, q->headers[i].name, q->headers[i].value);
     add_header(&s, "host", q->host);
     add_header(&s, "x-amz-date", s.time);
     if (q->payload_header)
         add_header(&s, "x-amz-content-sha256", q->payload);
-    if (key->session_token && *key->session_token)
+    if (has_token(key))
         add_header(&s, "x-amz-security-token", key->session_token);
-
-    cleanup_buf struct buf request = {0}, to_sign = {0};
-    char hash[SIGV4_HASH_MAX + 1], signed_hex[SIGV4_HASH_MAX + 1];
-    canonical_request(&s, q, &request);
-    sigv4_hash(&(struct iovec){request.p, request.len}, 1, hash);
-    (void)buf_printf(&to_sign, "AWS4-HMAC-SHA256\n%s\n%.8s/%s/%s/aws4_request\n%s", s.time, s.time,
-                     key->region, key->service, hash);
-    signature(&s, key, (struct slice){to_sign.p, to_sign.len}, signed_hex);
+    sign(&s, q, key, signed_hex);
 
     (void)buf_printf(b, "x-amz-date: %s\r\n", s.time);
     if (q->payload_header)
         (void)buf_printf(b, "x-amz-content-sha256: %s\r\n", q->payload);
-    if (key->session_token && *key->session_token)
+    if (has_token(key))
         (void)buf_printf(b, "x-amz-security-token: %s\r\n", key->session_token);
     (void)buf_printf(b,
                      "authorization: AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, "
                      "SignedHeaders=%s, Signature=%s\r\n",
                      key->access_key_id, s.time, key->region, key->service, buf_str(&s.names), signed_hex);
+    buf_free(&s.names);
+    return 0;
+}
+
+int sigv4_add_presigned(struct buf *b, const struct sigv4_request *request, const struct sigv4_key *key,
+                        int64_t now_ms, unsigned seconds, struct err *err)
+{
+    struct signing s = {0};
+    struct sigv4_request q = *request;
+    struct sigv4_pair query[SIGV4_QUERY_MAX];
+    char signed_hex[SIGV4_HASH_MAX + 1], seconds_text[12];
+    cleanup_buf struct buf credential = {0};
+    if (q.query_len + 6 > SIGV4_QUERY_MAX || q.headers_len)
+        return err_set(err, ERR_INVALID, "too much to sign");
+    set_time(&s, now_ms);
+    (void)snprintf(seconds_text, sizeof seconds_text, "%u", seconds);
+    (void)buf_printf(&credential, "%s/%.8s/%s/%s/aws4_request", key->access_key_id, s.time, key->region,
+                     key->service);
+    for (size_t i = 0; i < q.query_len; ++i)
+        query[i] = q.query[i];
+    query[q.query_len++] = (struct sigv4_pair){"X-Amz-Algorithm", "AWS4-HMAC-SHA256"};
+    query[q.query_len++] = (struct sigv4_pair){"X-Amz-Credential", buf_str(&credential)};
+    query[q.query_len++] = (struct sigv4_pair){"X-Amz-Date", s.time};
+    query[q.query_len++] = (struct sigv4_pair){"X-Amz-Expires", seconds_text};
+    if (has_token(key))
+        query[q.query_len++] = (struct sigv4_pair){"X-Amz-Security-Token", key->session_token};
+    query[q.query_len++] = (struct sigv4_pair){"X-Amz-SignedHeaders", "host"};
+    q.query = query;
+    q.payload = SIGV4_UNSIGNED;
+    add_header(&s, "host", q.host);
+    sign(&s, &q, key, signed_hex);
+    sigv4_add_query(b, q.query, q.query_len);
+    (void)buf_printf(b, "&X-Amz-Signature=%s", signed_hex);
     buf_free(&s.names);
     return 0;
 }

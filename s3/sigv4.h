@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #ifndef RAC_S3_SIGV4_H
 #define RAC_S3_SIGV4_H
-/* AWS Signature Version 4, as a header. Pure: the time is given. */
+/* AWS Signature Version 4, as a header or in a URL. Pure: the time is given. */
 #include <stdint.h>
 
 #include "common/err.h"
@@ -40,6 +40,10 @@ void sigv4_add_query(struct buf *b, const struct sigv4_pair *query, size_t len);
  * is more to sign than the limits above. */
 int sigv4_add_headers(struct buf *b, const struct sigv4_request *request, const struct sigv4_key *key,
                       int64_t now_ms, struct err *err);
+/* Appends the query of a URL that carries its own signature and is good for `seconds`: what belongs behind
+ * '?'. The host is all that is signed beside it: request->headers must be empty, payload is not looked at. */
+int sigv4_add_presigned(struct buf *b, const struct sigv4_request *request, const struct sigv4_key *key,
+                        int64_t now_ms, unsigned seconds, struct err *err);
 /* Hex SHA-256 of slices. */
 struct iovec;
 void sigv4_hash(const struct iovec *iov, int iov_len, char ret[SIGV4_HASH_MAX + 1]);

@@ -50,6 +50,17 @@ static void use_results(struct slice doc)
         s3_names_free(names, len);
     if (s3_pending_parse(doc, "k", &pending, &len, NULL) == 0)
         s3_pending_free(pending, len);
+    if (s3_pending_parse(doc, NULL, &pending, &len, NULL) == 0) {
+        for (size_t i = 0; i < len; ++i)
+            assert(pending[i].key && pending[i].id && *pending[i].id);
+        s3_pending_free(pending, len);
+    }
+    struct s3_upload upload = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    unsigned next;
+    if (s3_parts_parse(doc, &upload, &next, NULL) == 0)
+        assert(next <= S3_PARTS_MAX);
+    assert(upload.parts_len <= 2 * S3_PARTS_MAX);
+    free(upload.parts);
     if (credentials_from_sts_xml(doc, &c, NULL) == 0)
         credentials_put(c);
     (void)s3_delete_result_parse(doc, &err);

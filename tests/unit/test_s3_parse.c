@@ -280,6 +280,55 @@ static void test_pending(void **state)
     assert_int_equal(s3_pending_parse((struct slice){doc, sizeof doc - 5}, "a b", &p, &len, NULL), -1);
 }
 
+static void test_pending_of_all_keys(void **state)
+{
+    (void)state;
+    struct s3_pending *p;
+    size_t len;
+    static const char doc[] =
+        "<ListMultipartUploadsResult><Upload><Key>a%20b</Key><UploadId>one</UploadId></Upload>"
+        "<Upload><Key>c</Key><UploadId>two</UploadId></Upload><Upload><UploadId>three</UploadId></Upload>"
+        "</ListMultipartUploadsResult>";
+    assert_int_equal(s3_pending_parse(slice_of(doc), NULL, &p, &len, NULL), 0);
+    assert_int_equal(len, 2);
+    assert_string_equal(p[0].key, "a b");
+    assert_string_equal(p[1].key, "c");
+    assert_string_equal(p[1].id, "two");
+    s3_pending_free(p, len);
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    struct s3_upload u = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    unsigned next = 0;
+    static const char doc[] =
+        "<ListPartsResult><PartNumberMarker>0</PartNumberMarker><NextPartNumberMarker>7</"
+        "NextPartNumberMarker>"
+        "<IsTruncated>true</IsTruncated><Part><PartNumber>7</PartNumber><ETag>&quot;e7&quot;</ETag>"
+        "<Size>5242880</Size><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C></Part>"
+        "<Part><PartNumber>10001</PartNumber><ETag>&quot;no&quot;</ETag><Size>1</Size></Part>"
+        "<Part><PartNumber>0</PartNumber><ETag>&quot;no&quot;</ETag></Part>"
+        "<Part><PartNumber>3</PartNumber><Size>9</Size></Part></ListPartsResult>";
+    assert_int_equal(s3_parts_parse(slice_of(doc), &u, &next, NULL), 0);
+    assert_int_equal(next, 7);
+    assert_true(s3_upload_has_part(&u, 7, 5242880));
+    assert_false(s3_upload_has_part(&u, 7, 5242881));
+    assert_false(s3_upload_has_part(&u, 3, 9));
+    assert_false(s3_upload_has_part(&u, 0, 0));
+    assert_false(s3_upload_has_part(&u, 10001, 1));
+    assert_string_equal(u.parts[6].etag, "e7");
+    assert_string_equal(u.parts[6].crc, "AAAAAA==");
+    free(u.parts);
+    u = (struct s3_upload){.lock = PTHREAD_MUTEX_INITIALIZER};
+    assert_int_equal(s3_parts_parse((struct slice){doc, sizeof doc - 5}, &u, &next, NULL), -1);
+    free(u.parts);
+    static const char last[] =
+        "<ListPartsResult><NextPartNumberMarker>3</NextPartNumberMarker></ListPartsResult>";
+    assert_int_equal(s3_parts_parse(slice_of(last), &u, &next, NULL), 0);
+    assert_int_equal(next, 0);
+}
+
 #define ERROR(code) "<?xml version=\"1.0\"?><Error><Code>" code "</Code><Message>m</Message></Error>"
 
 static const struct {
@@ -540,6 +589,8 @@ int main(void)
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_delete_result),
         cmocka_unit_test(test_pending),
+        cmocka_unit_test(test_pending_of_all_keys),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_problems),
         cmocka_unit_test(test_problem_details),
         cmocka_unit_test(test_other_errnos),

@@ -189,6 +189,33 @@ static void test_query(void **state)
     assert_string_equal(buf_str(&b), "a=&a=%25&a%2B=x%20y%2Fz&a-=1&b=2");
 }
 
+/* AWS, "Authenticating Requests: Using Query Parameters", the example. */
+static void test_presigned(void **state)
+{
+    (void)state;
+    struct sigv4_request q = {.method = "GET", .host = "examplebucket.s3.amazonaws.com", .path = "/test.txt"};
+    struct sigv4_key key = {.access_key_id = "AKIAIOSFODNN7EXAMPLE",
+                            .secret_access_key = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                            .region = "us-east-1",
+                            .service = "s3"};
+    cleanup_buf struct buf b = {0}, with_token = {0};
+    struct err err = {0};
+    assert_int_equal(sigv4_add_presigned(&b, &q, &key, INT64_C(1369353600000), 86400, NULL), 0);
+    assert_string_equal(
+        buf_str(&b), "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-"
+                     "east-1%2Fs3%2F"
+                     "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&"
+                     "X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
+    key.session_token = TOKEN;
+    assert_int_equal(sigv4_add_presigned(&with_token, &q, &key, INT64_C(1369353600000), 900, NULL), 0);
+    assert_non_null(strstr(buf_str(&with_token), "&X-Amz-Security-Token="));
+    struct sigv4_pair header = {"x", "y"};
+    q.headers = &header;
+    q.headers_len = 1;
+    assert_int_equal(sigv4_add_presigned(&b, &q, &key, 0, 900, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+}
+
 static void test_limits(void **state)
 {
     (void)state;
@@ -212,9 +239,8 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_token_is_signed),
-        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_token_is_signed),
+        cmocka_unit_test(test_query),   cmocka_unit_test(test_presigned),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests_name("s3 sigv4", tests, NULL, NULL);
