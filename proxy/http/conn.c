@@ -171,6 +171,8 @@ static void on_close(void *data)
     link_remove(&c->link);
     link_remove(&c->queue);
     --w->conn_count;
+    if (!c->has_asked)
+        atomic_fetch_sub_explicit(&w->newcomers, 1, memory_order_release);
     linger_begin(c);
     c->magic = 0;
     h2o_mem_clear_pool(&c->pool);
@@ -192,6 +194,7 @@ static struct conn *conn_new(struct worker *w, h2o_socket_t *sock)
     h2o_mem_init_pool(&c->pool);
     link_insert(&w->conns, &c->link);
     ++w->conn_count;
+    atomic_fetch_add_explicit(&w->newcomers, 1, memory_order_relaxed);
     count_up(&w->accepted);
     sock->on_close.cb = on_close;
     sock->on_close.data = c;

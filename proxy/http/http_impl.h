@@ -59,6 +59,7 @@ enum {
     HTTP_LINGERERS_MAX = 256,       /* connections that are closed once their client has said it all; … */
     HTTP_LINGER_BYTES = 64 << 20,   /* … or so much, … */
     HTTP_LINGER_MS = 5000,          /* … or for that long */
+    HTTP_NEWCOMER_MS = 2000,        /* a drain's, for the first request of who was let in shortly before */
     HTTP_END_MS = 2000,             /* for connections to close, at the end */
 };
 
@@ -160,6 +161,7 @@ struct worker {
 
     atomic_bool is_paused; /* not accepting, because of the connection limit */
     _Atomic uint32_t requests_open;
+    _Atomic uint32_t newcomers; /* connections that never asked for anything */
     _Atomic uint64_t accepted, refused, slow_cut, vanished;
 };
 
@@ -191,6 +193,7 @@ struct conn {
     struct worker *worker;
     h2o_socket_t *sock;
     struct link link, queue;
+    bool has_asked;
     uint64_t since_us;       /* when it entered a state that has a deadline */
     struct request *current; /* HTTP/1: the request that is being read or answered */
 

@@ -97,6 +97,10 @@ struct request *request_init(void *memory, struct conn *c, h2o_mem_pool_t *pool,
     }
     link_insert(&w->requests, &r->link);
     atomic_fetch_add_explicit(&w->requests_open, 1, memory_order_relaxed);
+    if (!c->has_asked) {
+        c->has_asked = true;
+        atomic_fetch_sub_explicit(&w->newcomers, 1, memory_order_release);
+    }
     watch_arm(w);
     (void)request_peer(
         r); /* once a connection; later it may be gone, and the log would not know who it was */

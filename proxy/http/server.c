@@ -186,6 +186,26 @@ static uint32_t requests_open(const struct http_server *s)
     return n;
 }
 
+static uint32_t newcomers(const struct http_server *s)
+{
+    uint32_t n = 0;
+    for (unsigned i = 0; i < s->worker_count; ++i)
+        n += atomic_load(&s->workers[i].newcomers);
+    return n;
+}
+
+/* Requests, not connections: an idle keep-alive connection would hold us up until its timeout, and its client
+ * asks again elsewhere when it ends (RFC 9112 section 9.3.1). Not so whose first request is on its way: no
+ * client takes the end of a connection that it just made for anything but a failure. */
+static bool is_waited_for(const struct http_server *s, uint64_t newcomers_until_ms)
+{
+    if (atomic_load(&s->drains_begun) < s->threads)
+        return true;
+    bool new_ones =
+        newcomers(s) > 0 && clock_mono_ms() < newcomers_until_ms; /* they become requests: first */
+    return new_ones || requests_open(s) > 0;
+}
+
 unsigned http_server_drain(struct http_server *s, uint32_t grace_ms)
 {
     if (s->threads == 0 || s->is_drained)
@@ -193,9 +213,8 @@ unsigned http_server_drain(struct http_server *s, uint32_t grace_ms)
     s->is_drained = true;
     for (unsigned i = 0; i < s->threads; ++i)
         loop_post(s->workers[i].loop, worker_begin_drain, &s->workers[i]);
-    uint64_t deadline = clock_mono_ms() + grace_ms;
-    /* Requests, not connections: an idle keep-alive connection would hold us up until its timeout. */
-    while (clock_mono_ms() < deadline && (atomic_load(&s->drains_begun) < s->threads || requests_open(s) > 0))
+    uint64_t begin = clock_mono_ms(), deadline = begin + grace_ms;
+    while (clock_mono_ms() < deadline && is_waited_for(s, begin + HTTP_NEWCOMER_MS))
         (void)usleep(2000);
     for (unsigned i = 0; i < s->threads; ++i)
         loop_post(s->workers[i].loop, worker_stop, &s->workers[i]);

@@ -71,7 +71,8 @@ const char *http_server_address(const struct http_server *s, unsigned i);
 /* Reads certificate, key and authorities of clients again, for new connections. On an error the old ones
  * stay. Any thread. */
 int http_server_reload_tls(struct http_server *s, struct err *err);
-/* No new connections; waits until every request is answered, grace_ms at most; then cuts off what is left,
+/* No new connections; waits until every request is answered, the first one of who was let in shortly before
+ * included, grace_ms at most; then cuts off what is left,
  * runs worker_end on each worker and joins them. Returns the number of requests cut off. */
 unsigned http_server_drain(struct http_server *s, uint32_t grace_ms);
 void http_server_free(struct http_server *s);

@@ -328,6 +328,27 @@ static void test_dispose_callbacks_once_and_last_first(void **state)
     }
 }
 
+/* Waits until a drain has begun. */
+static void expect_refusal(const struct site *s)
+{
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    sa.sin_port = site_port(http_server_address(s->server, 0));
+    int rc = 0;
+    for (int i = 0; i < 20000 && rc == 0; ++i) {
+        cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        rc = connect(fd, (struct sockaddr *)&sa, sizeof sa);
+        (void)usleep(1000);
+    }
+    assert_int_equal(rc, -1);
+    assert_int_equal(errno, ECONNREFUSED);
+}
+
+static void *drain_60s(void *arg)
+{
+    struct site *s = arg;
+    return (void *)(uintptr_t)http_server_drain(s->server, 60000);
+}
+
 static void *drain_5s(void *arg)
 {
     struct site *s = arg;
@@ -343,8 +364,6 @@ static void test_drain_finishes_downloads(void **state)
     flow_init(&f, &s, size, 1 << 20);
     f.file = pattern_file(size);
     site_start(&s);
-    char address[64];
-    (void)snprintf(address, sizeof address, "%s", http_server_address(s.server, 0));
     struct client c;
     struct answer a;
     client_dial_with(&c, &s, 65536);
@@ -353,17 +372,7 @@ static void test_drain_finishes_downloads(void **state)
     assert_int_equal(client_pattern(&c, 0, 100000), 100000);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, drain_5s, &s), 0);
-    /* New connections are refused while the old one goes on. */
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    sa.sin_port = site_port(address);
-    int rc = 0;
-    for (int i = 0; i < 2000 && rc == 0; ++i) {
-        cleanup_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        rc = connect(fd, (struct sockaddr *)&sa, sizeof sa);
-        (void)usleep(1000);
-    }
-    assert_int_equal(rc, -1);
-    assert_int_equal(errno, ECONNREFUSED);
+    expect_refusal(&s); /* new connections are, while the old one goes on */
     assert_int_equal(atomic_load(&f.disposed), 0);
     assert_int_equal(client_pattern(&c, 100000, size - 100000), size - 100000);
     void *cut = NULL;
@@ -371,6 +380,39 @@ static void test_drain_finishes_downloads(void **state)
     assert_null(cut);
     client_expect_end(&c);
     client_close(&c);
+    site_stop(&s);
+    flow_free(&f);
+}
+
+/* A connection was made, and its request is still on its way: that it is not there yet is no reason to go. */
+static void test_drain_answers_who_was_let_in(void **state)
+{
+    (void)state;
+    struct site s;
+    struct flow f;
+    flow_init(&f, &s, 1000, 1000);
+    f.file = pattern_file(1000);
+    site_start(&s);
+    struct client late, silent;
+    struct answer a;
+    client_dial(&late, &s);
+    client_dial(&silent, &s); /* and one that never asks: it is not waited for long */
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, drain_60s, &s), 0);
+    expect_refusal(&s);
+    client_get(&late, "/");
+    client_head(&late, &a);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(client_pattern(&late, 0, 1000), 1000);
+    client_expect_end(&late);
+    uint64_t begin = clock_mono_ms();
+    void *cut = NULL;
+    assert_int_equal(pthread_join(thread, &cut), 0);
+    assert_null(cut);
+    assert_true(clock_mono_ms() - begin < 30000);
+    client_expect_end(&silent);
+    client_close(&late);
+    client_close(&silent);
     site_stop(&s);
     flow_free(&f);
 }
@@ -422,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_vanished_clients),
         cmocka_unit_test(test_dispose_callbacks_once_and_last_first),
         cmocka_unit_test(test_drain_finishes_downloads),
+        cmocka_unit_test(test_drain_answers_who_was_let_in),
         cmocka_unit_test(test_drain_cuts_what_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
