@@ -270,10 +270,10 @@ static void on_pinned(void *arg, void *result, const struct err *err)
     on_document(v, result, err);
 }
 
-static void on_link(void *arg, bool known, uint64_t size)
+static void on_link(void *arg, bool known, uint64_t size, const struct err *err)
 {
     struct resolve *v = arg;
-    (void)size;
+    (void)size, (void)err; /* what was rewritten is no source: the upstream knows each */
     if (known)
         look_at_source(v);
     else if (tags_refused(v->g->tags, v->t->repo, v->ref.digest.s, &v->err))

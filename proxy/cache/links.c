@@ -216,17 +216,16 @@ static void remember(struct get *g)
 static void answer_from_memory(void *arg)
 {
     struct get *g = arg;
-    g->fn(g->arg, true, g->size);
+    g->fn(g->arg, true, g->size, NULL);
     repo_unref(g->repo);
     free(g);
 }
 
-static void answer(void *arg)
+static void answer(struct get *g, const struct err *err)
 {
-    struct get *g = arg;
     if (g->known)
         remember(g);
-    g->fn(g->arg, g->known, g->size);
+    g->fn(g->arg, g->known, g->size, err);
     repo_unref(g->repo);
     free(g);
 }
@@ -239,7 +238,7 @@ static void on_manifest(void *arg, const struct state_manifest *m, const struct 
                  F_ERR(err));
     g->known = m != NULL;
     g->size = m ? m->size : 0;
-    answer(g);
+    answer(g, err);
 }
 
 static void on_blob(void *arg, const struct state_ref *ref, const struct err *err)
@@ -250,7 +249,7 @@ static void on_blob(void *arg, const struct state_ref *ref, const struct err *er
                  F_ERR(err));
     g->known = ref != NULL;
     g->size = ref ? ref->size : 0;
-    answer(g);
+    answer(g, err);
 }
 
 void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,

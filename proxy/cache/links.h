@@ -21,8 +21,10 @@ bool links_try(struct links *l, const struct repo *repo, const struct digest *di
  * lists it is not, nor what the store failed to keep some seconds ago: links_add is still due. */
 bool links_try_manifest(struct links *l, const struct repo *repo, const struct digest *digest);
 
-/* Memory, then state. known: the repository refers to it. */
-typedef void links_fn(void *arg, bool known, uint64_t size);
+/* Memory, then state. known: the repository refers to it. err: the state could not be asked, so that nobody
+ * can tell: the upstream's yes is one, and its "there is no such thing" says nothing of what was rewritten
+ * here. */
+typedef void links_fn(void *arg, bool known, uint64_t size, const struct err *err);
 void links_get(struct links *l, struct loop *loop, struct repo *repo, const struct digest *digest,
                enum document_kind kind, links_fn *fn, void *arg);
 

@@ -77,9 +77,9 @@ static void ask_refused(struct ask *a, const struct err *err)
 {
     char reference[DIGEST_STR_MAX + 8];
     bool no = err->code == ERR_BLOB_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
-    if (no && a->unread)
+    if (a->unread && (a->linked ? no : err->code == ERR_BLOB_UNKNOWN))
         err = a->unread; /* it may be ours, which no upstream has */
-    if (!a->linked && no) {
+    else if (!a->linked && no) {
         refused_reference(a, reference, sizeof reference);
         tags_refuse(a->g->tags, a->t->repo, reference, err, &a->t->tags);
     }
@@ -272,6 +272,7 @@ static void on_restored_document(void *arg, void *result, const struct err *err)
     else if (err->code == ERR_NOT_FOUND)
         from_upstream(a);
     else if (err->code == ERR_OVERLOADED || err->code == ERR_IO) {
+        free(a->unread);
         a->unread = mem_dup(err, sizeof *err);
         from_upstream(a); /* most blobs are the image's own */
     } else
@@ -396,11 +397,13 @@ static void on_stored(void *arg, struct blob *blob, const struct err *err)
     ask_unref(a);
 }
 
-static void on_link(void *arg, bool known, uint64_t size)
+static void on_link(void *arg, bool known, uint64_t size, const struct err *err)
 {
     struct ask *a = arg;
     a->linked = known;
     a->size = size;
+    if (err)
+        a->unread = mem_dup(err, sizeof *err);
     if (a->r) {
         struct document *doc = known ? in_memory(a->g, &a->digest) : NULL;
         if (doc) {

@@ -30,6 +30,7 @@ struct pull {
     struct reference ref;
     struct slice asked; /* the request's */
     bool stale, linked;
+    struct err *unread; /* what the state failed with, which knows whether the digest is ours; malloc'd */
     struct document *doc;
 };
 
@@ -63,6 +64,7 @@ static void pull_unref(struct pull *p)
         return;
     document_unref(p->doc);
     target_unref(p->t);
+    free(p->unread);
     free(p);
 }
 
@@ -199,6 +201,10 @@ static void on_pinned_upstream(void *arg, void *result, const struct err *err)
         /* A no is the truth also for what we knew before; that an upstream is away is not. */
         bool no =
             err->code == ERR_MANIFEST_UNKNOWN || err->code == ERR_UNAUTHORIZED || err->code == ERR_DENIED;
+        if (p->unread && err->code == ERR_MANIFEST_UNKNOWN) { /* it may be ours, which no upstream has */
+            err = p->unread;
+            no = false;
+        }
         if (no && p->linked)
             links_drop(p->g->links, p->t->repo, &p->ref.digest);
         if (no)
@@ -247,11 +253,13 @@ static void on_local(void *arg, void *result, const struct err *err)
     pull_unref(p);
 }
 
-static void on_link(void *arg, bool known, uint64_t size)
+static void on_link(void *arg, bool known, uint64_t size, const struct err *err)
 {
     struct pull *p = arg;
     (void)size;
     p->linked = known;
+    if (err)
+        p->unread = mem_dup(err, sizeof *err);
     if (known) {
         ++p->refs;
         documents_get(p->g->documents, p->loop, p->t->repo, &p->ref.digest, DOCUMENT_MANIFEST, true, on_local,

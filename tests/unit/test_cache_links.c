@@ -97,8 +97,9 @@ struct answer {
     uint64_t size;
 };
 
-static void on_link(void *arg, bool known, uint64_t size)
+static void on_link(void *arg, bool known, uint64_t size, const struct err *err)
 {
+    assert_null(err);
     *(struct answer *)arg = (struct answer){true, known, size};
 }
 
