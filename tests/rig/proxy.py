@@ -40,7 +40,27 @@ def sanitizer_settings():
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1", "TSAN_OPTIONS": "halt_on_error=0"}
 
 
-class Proxy:
+class Asked:
+    """What answers at .address: one proxy, or what stands in front of several."""
+
+    def fetch(self, method, path, headers=None, body=None, timeout=30):
+        return wire.fetch(self.address, method, path, headers, body, timeout)
+
+    def get(self, path, timeout=30, **headers):
+        return self.fetch("GET", path, {k.replace("_", "-"): v for k, v in headers.items()}, timeout=timeout)
+
+    def head(self, path, **headers):
+        return self.fetch("HEAD", path, {k.replace("_", "-"): v for k, v in headers.items()})
+
+    def manifest(self, name, reference, method="GET", **kwargs):
+        return self.fetch(method, f"/v2/{name}/manifests/{reference}", {"Accept": wire.MANIFEST_TYPES},
+                          **kwargs)
+
+    def blob(self, name, digest, timeout=30, **headers):
+        return self.get(f"/v2/{name}/blobs/{digest}", timeout, **headers)
+
+
+class Proxy(Asked):
     """args: further flags. config: what --config gets (a dict, written as YAML). data: keep it to start again on it.
     before: words in front of the command, of a program that becomes it."""
 
@@ -121,23 +141,7 @@ class Proxy:
     def log(self):
         return self.daemon.log()
 
-    # Asking it
-
-    def fetch(self, method, path, headers=None, body=None, timeout=30):
-        return wire.fetch(self.address, method, path, headers, body, timeout)
-
-    def get(self, path, timeout=30, **headers):
-        return self.fetch("GET", path, {k.replace("_", "-"): v for k, v in headers.items()}, timeout=timeout)
-
-    def head(self, path, **headers):
-        return self.fetch("HEAD", path, {k.replace("_", "-"): v for k, v in headers.items()})
-
-    def manifest(self, name, reference, method="GET", **kwargs):
-        return self.fetch(method, f"/v2/{name}/manifests/{reference}", {"Accept": wire.MANIFEST_TYPES},
-                          **kwargs)
-
-    def blob(self, name, digest, timeout=30, **headers):
-        return self.get(f"/v2/{name}/blobs/{digest}", timeout, **headers)
+    # What it is like inside
 
     def metrics(self):
         """{'name{labels}': value}"""
