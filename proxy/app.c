@@ -57,13 +57,15 @@ static void worker_begin(struct loop *loop, void *arg)
         tokens_start(w->app->tokens, loop);
 }
 
-/* No request is left. What still goes on for nobody (a fill, a look-up) is told to end, and its last answers
- * are waited for, so that everything is closed in order and what a fill has got stays for the next start. */
+/* No request is left. What still goes on for nobody (a fill, a look-up, a layer) is told to end, and its last
+ * answers are waited for, so that everything is closed in order and what a fill has got stays for the next
+ * start. */
 static void worker_end(struct loop *loop, void *arg)
 {
     struct app_worker *w = loop_data(loop);
     struct app *app = arg;
     uint64_t end = clock_mono_ms() + QUIESCE_MS;
+    app->stopping = true;
     if (loop_index(loop) == 0) {
         tokens_stop(app->tokens);
         app_records_stop(app);
@@ -432,15 +434,18 @@ int app_run(struct options *options, int argc, char *const *argv, char *const *e
     for (char **w = options->warnings; *w; ++w)
         log_warn("configuration", F_S("warning", *w));
     bool ok = start(&app, &err) == 0;
+    bool told_to_end = !ok && err.code == ERR_CANCELLED;
     if (ok) {
         say_ready(&app);
         post_warm_up(&app);
         app_records_start(&app);
         serve(&app, &signals);
+    } else if (told_to_end) {
+        log_info("ended before it was ready", F_ERR(&err));
     } else {
         log_error("cannot start", F_ERR(&err));
     }
     end(&app);
     log_stop();
-    return ok ? 0 : 1;
+    return ok || told_to_end ? 0 : 1;
 }

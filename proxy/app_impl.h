@@ -30,7 +30,8 @@ struct app {
     struct tags *tags;
     struct fills *fills;
     struct layer_sources layer_sources;
-    char **layer_hosts; /* of layer_sources */
+    _Atomic bool stopping; /* no request is left */
+    char **layer_hosts;    /* of layer_sources */
     struct injected_layers *layers;
     struct variants *variants;
     struct tokens *tokens;

@@ -21,6 +21,7 @@ void app_layer_sources(struct app *app)
         app->layer_hosts[n] = NULL;
     }
     app->layer_sources = (struct layer_sources){.hosts = (const char *const *)app->layer_hosts,
+                                                .stopping = &app->stopping,
                                                 .ca_file = o->layer_ca,
                                                 .jobs = app->layer_jobs,
                                                 .image_blob = blob_ensure,

@@ -12,6 +12,8 @@
 #include "layers/verify.h"
 
 #define CHUNK ((size_t)256 << 10)
+#define STEP                                                                                                 \
+    ((size_t)16 << 10) /* of a gzip, between two looks at whether to go on: it may unpack a thousandfold */
 
 #define INLINE_MAX ((uint64_t)64 << 20) /* of a layer that stands in the injection's own text */
 
@@ -91,10 +93,22 @@ static int write_partial(struct layer_fetch *f, const char *p, size_t len)
     return 0;
 }
 
+static int check(struct layer_fetch *f, const char *p, size_t len)
+{
+    for (size_t n; len; p += n, len -= n) {
+        n = len < STEP ? len : STEP;
+        if (*f->sources->stopping)
+            return err_set(&f->err, ERR_CANCELLED, "the proxy is shutting down");
+        if (layer_verifier_update(f->verifier, p, n, &f->err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Bytes through the check, and into the partial if there is one. */
 static int take(struct layer_fetch *f, const char *p, size_t len)
 {
-    if (layer_verifier_update(f->verifier, p, len, &f->err) < 0)
+    if (check(f, p, len) < 0)
         return -1;
     return f->partial ? write_partial(f, p, len) : 0;
 }
@@ -112,8 +126,7 @@ static int read_through(struct layer_fetch *f, int fd, const char *name, bool in
             return err_set_errno(&f->err, ERR_IO, errno, "cannot read %s", name);
         if (n == 0)
             return layer_verifier_finish(f->verifier, &f->err);
-        if ((into_partial ? take(f, chunk, (size_t)n)
-                          : layer_verifier_update(f->verifier, chunk, (size_t)n, &f->err)) < 0)
+        if ((into_partial ? take(f, chunk, (size_t)n) : check(f, chunk, (size_t)n)) < 0)
             return -1;
         at += n;
     }
@@ -325,7 +338,7 @@ static void open_partial(struct layer_fetch *f)
 static void on_checked(void *arg)
 {
     struct layer_fetch *f = arg;
-    if (!f->failed) {
+    if (!f->failed || f->err.code == ERR_CANCELLED) {
         finish(f);
         return;
     }

@@ -15,6 +15,8 @@ struct layer_sources {
     const char *ca_file;      /* NULL: the system's authorities */
     struct jobs *jobs; /* where layers are unpacked: not the threads that serve the disk, since that may take
                           long */
+    _Atomic bool *stopping; /* set when nobody waits any more: layers that are unpacked then end with
+                               ERR_CANCELLED */
     /* Brings a blob of an image's repository into the store ("docker.io/library/busybox", "#<account>" behind
      * it if that account's credentials are to be used); answers later on `loop`. */
     void (*image_blob)(void *arg, struct loop *loop, const char *name, const struct digest *digest,

@@ -3,13 +3,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "layers/verify.h"
 
-#define CHUNK ((size_t)256 << 10)
+#define CHUNK ((size_t)16 << 10) /* it may unpack a thousandfold, and then it is looked whether to go on */
+
+/* A daemon that starts or reads its configuration again blocks its signals: one that asks it to end waits for
+ * this thread. */
+static int check_not_ended(struct err *err)
+{
+    sigset_t waiting;
+    if (sigpending(&waiting) == 0 &&
+        (sigismember(&waiting, SIGTERM) == 1 || sigismember(&waiting, SIGINT) == 1))
+        return err_set(err, ERR_CANCELLED, "not checked: told to end");
+    return 0;
+}
 
 static int check_file(const struct injection_layer *layer, struct layer_verifier *v, struct err *err)
 {
@@ -25,7 +37,7 @@ static int check_file(const struct injection_layer *layer, struct layer_verifier
             return err_set_errno(err, ERR_IO, errno, "cannot read %s", layer->location);
         if (n == 0)
             return layer_verifier_finish(v, err);
-        if (layer_verifier_update(v, chunk, (size_t)n, err) < 0)
+        if (check_not_ended(err) < 0 || layer_verifier_update(v, chunk, (size_t)n, err) < 0)
             return -1;
     }
 }

@@ -91,9 +91,13 @@ class Proxy(Asked):
         with open(self.config_file, "w", encoding="utf-8") as f:
             yaml.safe_dump(config, f)
 
-    def start(self):
+    def launch(self):
+        """Started, and not waited for."""
         self.daemon = Daemon(self.scratch, "proxy", [*self.before, *run_under(), binary("rac-proxy"), *self.args], env=self.env)
         self.logs.append(self.daemon.log_path)
+
+    def start(self):
+        self.launch()
         found = self.daemon.wait_log(lambda log: re.search(r"msg=ready\b.*?\blisten=\"?([^\s\"]+)", log))
         self.addresses = found.group(1).split(",")
         self.address = self.addresses[0]
