@@ -9,8 +9,9 @@ import pytest
 
 sys.dont_write_bytecode = True
 
-from rig import certs, engines, images, process, proxy, radosgw, registry, tokens, upstream  # noqa: E402
+from rig import certs, cluster, engines, images, process, proxy, radosgw, registry, tokens, upstream  # noqa: E402
 from rig.bucket import Bucket  # noqa: E402
+from rig.redis import Redis  # noqa: E402
 
 _buckets = itertools.count()
 # Short limits, so that a test of a fault takes as long as the fault and not as long as a patient user would wait.
@@ -26,6 +27,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; only with --long")
+    config.addinivalue_line("markers", "replicated: of what `topology` repeats with replicas, this is not left to --long")
     # Asked to stop, from a terminal or by a script that runs this in the background: fixtures end what they started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -48,7 +50,8 @@ def pytest_collection_modifyitems(config, items):
         items[:] = mine
     if not config.getoption("--long"):
         for item in items:
-            if item.get_closest_marker("long"):
+            again = hasattr(item, "callspec") and item.callspec.params.get("topology") == "three"
+            if item.get_closest_marker("long") or (again and not item.get_closest_marker("replicated")):
                 item.add_marker(pytest.mark.skip(reason="takes minutes: ./test.sh --long"))
 
 
@@ -101,6 +104,25 @@ def make(scratch, request):
         except AssertionError as e:
             problems.append(str(e))
     assert not problems, "\n".join(problems)
+
+
+@pytest.fixture(scope="module", params=["one", "three"])
+def topology(request, scratch):
+    """topology(upstreams, args, ...) is a Proxy, or three of them on one Redis behind a balancer: whoever pulls must not
+    be able to tell. Engines begin with nothing: the layers are the same, and would not be pulled again."""
+    made = []
+
+    def start(*args, **kwargs):
+        made.append((proxy.Proxy if request.param == "one" else cluster.Cluster)(scratch, *args, **kwargs))
+        return made[-1]
+    if request.param == "three":
+        if Redis.missing():
+            pytest.skip("not installed: redis-server")
+        for engine in ("docker", "podman", "containerd"):
+            request.getfixturevalue(engine).forget()
+    yield start
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

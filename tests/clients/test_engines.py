@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from rig import images, proxy, wire
+from rig import images, wire
 
 HELLO = "Hello injected world!\n"
 # How a file is shown from inside each image.
@@ -15,14 +15,12 @@ SHOW_FILE = {"scratch": ["/show", "cat"], "worker": ["cat"], "shell": ["/bin/cat
 OWN_COMMAND = {"scratch": ["/show", "one two"], "worker": [], "shell": []}
 COMMON_COMMAND = ["sh", "-c", "id -u; pwd; env | grep -v HOSTNAME | sort"]
 NO_ZSTD = "dockerd 20.10 cannot read zstd layers, whoever serves them"
-ALL = list(images.RUNNABLE)
+ALL = [pytest.param(name, marks=pytest.mark.replicated) if name == "worker" else name for name in images.RUNNABLE]
 
 
 @pytest.fixture(scope="module")
-def px(scratch, store, layer):
-    p = proxy.Proxy(scratch, {"store.test": store.url}, inject=layer.path)
-    yield p
-    p.close()
+def px(topology, store, layer):
+    return topology({"store.test": store.url}, inject=layer.path)
 
 
 def entrypoint(name):
@@ -109,6 +107,7 @@ def test_skopeo_copies_what_was_announced(skopeo, px, name):
     skopeo.to_layout(f"{px.address}/lib/{name}:latest")
 
 
+@pytest.mark.replicated
 @pytest.mark.parametrize("name", ["index", "mixed", "attested"])
 def test_skopeo_copies_a_whole_index(skopeo, px, layer, name):
     folder = skopeo.copy(f"{px.address}/lib/{name}:latest", whole=True)
@@ -149,6 +148,7 @@ def pull(request, engine, px, name, reference):
     return next(iter(e.digest(full))) if engine == "docker" else e.digest(full)
 
 
+@pytest.mark.replicated
 @pytest.mark.parametrize("engine", PULLERS)
 def test_the_announced_digest_is_pulled(request, px, engine):
     announced = px.manifest("lib/oci", "latest").digest

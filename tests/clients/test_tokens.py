@@ -21,7 +21,7 @@ def files(authority):
 
 
 @pytest.fixture(scope="module")
-def px(scratch, store, basic_registry, token_registry, authority):
+def px(topology, store, basic_registry, token_registry, authority):
     for name, build in {"index": images.two_platforms, "worker": images.worker}.items():
         store.push(f"tok/{name}", "latest", build())
     store.push("tools/one", "1", images.image([images.tar([("one.txt", b"one\n", 0o644)])]))
@@ -32,10 +32,8 @@ def px(scratch, store, basic_registry, token_registry, authority):
         {"name": "basic.test", "url": basic_registry.url, "username": "puller", "password": "correct-horse-basic"},
         {"name": "private.test", "url": token_registry.url, "username": "puller", "password": "correct-horse-token",
          "realms": ["127.0.0.1"], "private": True}]}
-    p = proxy.Proxy(scratch, {"store.test": store.url}, ["--layers-hosts", "127.0.0.1", "--layers-ca", authority.certificate],
+    return topology({"store.test": store.url}, ["--layers-hosts", "127.0.0.1", "--layers-ca", authority.certificate],
                     config=config)
-    yield p
-    p.close()
 
 
 @pytest.fixture(params=["docker", "podman", "containerd"])
@@ -57,6 +55,7 @@ def cat(engine, image, path):
     return engine.run(image, "cat", path)
 
 
+@pytest.mark.replicated
 def test_foo_by_data(engine, px, foo):
     t = token(px, "store.test/lib/busybox", {"layers": [data_layer(foo)]})
     image = pull(engine, t)
@@ -84,6 +83,7 @@ def test_an_index(engine, px, foo):
     assert cat(engine, image, "/foo.txt") == FOO
 
 
+@pytest.mark.replicated
 def test_a_pinned_digest(engine, px, foo):
     source = px.manifest("store.test/lib/busybox", "latest", "HEAD")["Docker-Content-Digest"]
     t = token(px, f"store.test/lib/busybox@{source}", {"layers": [data_layer(foo)]})

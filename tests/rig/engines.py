@@ -119,8 +119,11 @@ class Podman(Engine):
     def digest(self, reference):
         return json.loads(self.command("image", "inspect", reference).stdout)[0]["Digest"]
 
-    def close(self):
+    def forget(self):
         self.command("rmi", "-a", "-f", check=False)
+
+    def close(self):
+        self.forget()
 
 
 class Skopeo(Engine):
@@ -190,8 +193,11 @@ class Containerd(Engine):
         found = re.search(r"sha256:[0-9a-f]{64}", listed)
         return found.group(0) if found else None
 
-    def close(self):
+    def forget(self):
         names = self.command("images", "ls", "-q").stdout.split()
         if names:
             self.command("images", "rm", "--sync", *names, check=False)
+
+    def close(self):
+        self.forget()
         self.daemon.stop(timeout=30)
