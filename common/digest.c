@@ -2,7 +2,9 @@
 #include "common/digest.h"
 
 #include <assert.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <stdlib.h>
 
 #include "common/mem.h"
 
@@ -62,6 +64,38 @@ static struct digest digest_from_raw(const unsigned char *raw, unsigned len, boo
     }
     d.s[7 + 2 * len] = '\0';
     return d;
+}
+
+/* Some of OpenSSL, what it does before its first digest above all, goes on without what it did not get. */
+static void *crypto_alloc(size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return mem_alloc(size);
+}
+
+static void *crypto_realloc(void *p, size_t size, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (p && !size) {
+        free(p);
+        return NULL;
+    }
+    return mem_realloc(p, size);
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+/* Refused once OpenSSL has allocated anything: what a program is preloaded with may have. */
+__attribute__((constructor)) static void set_memory(void)
+{
+    (void)CRYPTO_set_mem_functions(crypto_alloc, crypto_realloc, crypto_free);
 }
 
 struct digest digest_of(const void *p, size_t len)

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <openssl/crypto.h>
 
 #include "common/digest.h"
 
@@ -99,9 +100,26 @@ static void test_hasher(void **state)
     hasher_free(NULL);
 }
 
+/* All of OpenSSL allocates as we do: what it does on its way to the first digest does not look for NULL. */
+static void test_memory_of_openssl(void **state)
+{
+    (void)state;
+    CRYPTO_malloc_fn allocate = NULL;
+    CRYPTO_realloc_fn reallocate = NULL;
+    CRYPTO_free_fn release = NULL;
+    CRYPTO_get_mem_functions(&allocate, &reallocate, &release);
+    assert_false(allocate == CRYPTO_malloc || reallocate == CRYPTO_realloc || release == CRYPTO_free);
+    char *p = OPENSSL_malloc(3);
+    assert_non_null(p);
+    assert_non_null(p = OPENSSL_realloc(p, 70000));
+    p[69999] = 1;
+    assert_null(OPENSSL_realloc(p, 0)); /* frees it, as OpenSSL's own does */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_parse), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_compute), cmocka_unit_test(test_hasher)};
+                                       cmocka_unit_test(test_compute), cmocka_unit_test(test_hasher),
+                                       cmocka_unit_test(test_memory_of_openssl)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
