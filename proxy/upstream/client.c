@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/upstream/client_impl.h"
 
-#include <assert.h>
-#include <curl/curl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <signal.h>
 
 #include "common/mem.h"
+#include "proxy/upstream/curl_start.h"
 #include "proxy/upstream/token_flight.h"
 
 #define STATS_ROWS_MAX 1000 /* with `upstreams.any`, names come from outside */
@@ -30,30 +28,9 @@ struct upstream_shared {
     struct stats_row *rows;
 };
 
-static void *zeroed(size_t count, size_t size)
-{
-    size_t all;
-    if (__builtin_mul_overflow(count, size, &all))
-        mem_none();
-    return mem_zalloc(all);
-}
-
-/* Of its errors, no memory looks like any other: the URL that it could not copy is then one "without a
- * scheme". */
-static void start_curl(void)
-{
-    CURLcode rc = curl_global_init_mem(CURL_GLOBAL_DEFAULT, mem_alloc, free, mem_realloc, mem_strdup, zeroed);
-    assert(rc == CURLE_OK);
-    /* A TLS connection that the other end closed is written to once more when it is shut down. */
-    struct sigaction now;
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-        (void)signal(SIGPIPE, SIG_IGN);
-}
-
 struct upstream_shared *upstream_shared_new(const struct upstream_limits *limits)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, start_curl);
+    curl_start();
     struct upstream_shared *s = mem_new(struct upstream_shared);
     s->limits = limits ? *limits : upstream_limits_default;
     s->user_agent =

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "proxy/upstream/curl_start.h"
 
 void url_free(struct url *url)
 {
@@ -100,6 +101,7 @@ static int parse(CURLU *handle, const char *text, unsigned flags, struct url *re
 
 int url_parse(const char *text, struct url *ret, struct err *err)
 {
+    curl_start();
     return parse(curl_url(), text, CURLU_DISALLOW_USER, ret, err);
 }
 
