@@ -33,6 +33,8 @@ int sqlite_file_error(sqlite3 *db, const char *what, struct err *err)
     case SQLITE_INTERRUPT:
         code = ERR_TIMEOUT;
         break;
+    case SQLITE_NOMEM: /* its own words may be of a file that it could not open for want of memory */
+        return err_set(err, ERR_INTERNAL, "%s: out of memory", what);
     default:
         break;
     }

@@ -76,9 +76,10 @@ static int check_file(struct sqlite_conn *c, struct err *err)
     if (sqlite3_prepare_v2(c->db, "PRAGMA quick_check(1)", -1, &s, NULL) == SQLITE_OK &&
         sqlite3_step(s) == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(s, 0);
-        result = text && strcmp(text, "ok") == 0 ? 0 : 1;
-        if (result)
-            (void)err_set(err, ERR_IO, "state store: %s", text ? text : "damaged");
+        if (!text) /* no memory for it, which says nothing of the file */
+            (void)sqlite_conn_error(c, err);
+        else if ((result = strcmp(text, "ok") != 0))
+            (void)err_set(err, ERR_IO, "state store: %s", text);
     } else {
         (void)sqlite_conn_error(c, err);
         result = is_damage(sqlite3_errcode(c->db)) ? 1 : -1;
