@@ -14,6 +14,10 @@ import tour as walk
 # abort() of ours and of h2o's; 1: at the start, by err.
 ENDS = (-signal.SIGABRT, 1)
 SAYS = re.compile("out of memory|[Oo]ut of memory|no memory|Cannot allocate|failed to allocate|no more memory")
+# What getaddrinfo() and pthread_create() call it; they are asked while it starts.
+START_SAYS = re.compile(SAYS.pattern + "|Memory allocation failure|no thread .*Resource temporarily unavailable")
+# libh2o 2.2.5 makes its table of file types, which we have no use for, without looking whether there was memory for it.
+START_SILENT = "configure_h2o "
 # Calls of a walk, by their number; with --long each of them.
 SAMPLE = (3, 40, 200, 700, 1500, 3000)
 # Of a start.
@@ -56,10 +60,10 @@ def once(t, n):
     return outcome
 
 
-def check_end(t, n):
+def check_end(t, n, says=SAYS):
     code = t.px.daemon.process.returncode
     log = t.px.log()
-    assert code in ENDS and SAYS.search(log[-4000:]), \
+    assert code in ENDS and says.search(log[-4000:]), \
         f"allocation {n}, in {t.faults.where()}: ended with {code}:\n{log[-3000:]}"
     t.px.check_log()
 
@@ -81,7 +85,8 @@ def start_once(t, n):
     reached = bool(t.faults.hit())
     t.faults.clear()
     if not t.px.daemon.running():
-        check_end(t, n)
+        if not t.faults.where().startswith(START_SILENT):
+            check_end(t, n, START_SAYS)
         return "ended"
     t.px.stop()
     return "lived" if reached else ""
