@@ -12,9 +12,9 @@
 #include "tests/unit/upstream_server.h"
 
 static const struct upstream_limits limits = {
-    .connect_timeout_ms = 5000,
-    .head_timeout_ms = 5000,
-    .stall_timeout_ms = 5000,
+    .connect_timeout_ms = 30000,
+    .head_timeout_ms = 30000,
+    .stall_timeout_ms = 30000,
     .max_connections = 64,
     .user_agent = "rac-test/1",
 };
