@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from rig import proxy, wire
+from rig import faults, images, proxy, token_api, wire
 from rig.process import wait_for
 import tour as walk
 
@@ -134,6 +134,25 @@ def test_a_flipped_bit_in_each_file_is_found(scratch, toured):
         return all(t.px.blob(name, d).digest == d for d in image.layers)
     wait_for(right, 30, "the right bytes once the janitor has seen it")
     t.walk_right(what)
+
+
+# Looked for, made again, published, looked for: and gone each time, since the store is far too full.
+@pytest.mark.parametrize("evictions,status", [(7, 200), (1000, 404)])
+def test_a_layer_of_ours_that_is_evicted_before_it_is_sent_is_made_again(scratch, make, up, layer, evictions, status):
+    up.tag("lib/app", "1", images.tiny())
+    full = faults.Faults(scratch)
+    p = make({"up.test": up.url}, env=full.env)
+    token = token_api.token(p, "up.test/lib/app:1", {"layers": [token_api.data_layer(layer)]})
+    p.stop()
+    os.unlink(p.blob_file(layer.gzip_digest))
+    p.start()
+    hex_digits = layer.gzip_digest[7:]
+    full.arm("open", "ENOENT", f"{hex_digits[:2]}/{hex_digits}", times=evictions)
+    reply = token.blob(layer.gzip_digest)
+    assert reply.status == status and full.hit() >= min(evictions, 12), (reply.status, full.hit(), full.seen())
+    full.clear()
+    assert status == 200 or "pull the image again" in reply.message
+    assert token.blob(layer.gzip_digest).body == token_api.packed(layer)
 
 
 # The two databases
