@@ -34,10 +34,17 @@ def missing(build=False):
 
 
 class ApiServer:
-    """services: the network of cluster addresses; of the loopback, since nobody is there to lead them elsewhere."""
+    """services: the network of cluster addresses; of the loopback, since nobody is there to lead them elsewhere. authority: a
+    certs.Authority, by which it shows kubelets who it is."""
 
-    def __init__(self, scratch, services="127.96.0.0/16"):
+    def __init__(self, scratch, services="127.96.0.0/16", authority=None):
         self.scratch = scratch
+        self.kubelet_authority = authority and authority.certificate
+        to_kubelets = []
+        if authority:
+            certificate, mine = authority.issue("apiserver", subject="/O=system:masters/CN=apiserver")
+            to_kubelets = [f"--kubelet-client-certificate={certificate}", f"--kubelet-client-key={mine}",
+                           "--kubelet-preferred-address-types=InternalIP"]
         folder = scratch.folder("apiserver-files")
         stores, peers, self.port = free_port(), free_port(), free_port()
         key = os.path.join(folder, "accounts.key")
@@ -56,7 +63,7 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}", f"--token-auth-file={tokens}", "--authorization-mode=RBAC",
             # Nobody makes service accounts and their tokens here: controllers would.
-            "--disable-admission-plugins=ServiceAccount", "--allow-privileged=true", "--endpoint-reconciler-type=none"])
+            "--disable-admission-plugins=ServiceAccount", "--allow-privileged=true", "--endpoint-reconciler-type=none", *to_kubelets])
         self.config = os.path.join(folder, "kubeconfig")
         with open(self.config, "w", encoding="utf-8") as f:
             json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "c",
