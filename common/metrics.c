@@ -105,6 +105,9 @@ static struct family {
      .help =
          "Leases of downloads, which replicas share: taken, busy (another has it), lost (it ended while we "
          "downloaded), failed (no answer of the state)."},
+    {.name = "rac_peer_requests_total",
+     .type = COUNTER,
+     .help = "Blobs that other replicas asked for: served, missing here, refused (no signature of ours)."},
     {.name = "rac_fill_resumes_total",
      .type = COUNTER,
      .help = "Times a download was taken up again with Range."},

@@ -258,6 +258,7 @@ static int open_stores(struct app *app, struct err *err)
         return -1;
     app->env =
         (struct cache_env){.store = app->store, .state = app->state, .jobs = app->jobs, .client = client_of};
+    app_peers_new(app);
     return 0;
 }
 
@@ -408,6 +409,7 @@ static void end(struct app *app)
     links_free(app->links);
     documents_free(app->documents);
     upstream_shared_free(app->upstream);
+    peers_free(app->env.peers);
     access_free(app->access);
     http_server_free(app->server);
     registry_config_unref(app->config);

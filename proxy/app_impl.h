@@ -62,6 +62,8 @@ int app_config_new(const struct options *o, const uint8_t scope_key[32], struct 
 /* app_state.c: the state that the options ask for; the data folder is ours alone then. */
 int app_state_open(struct app *app, struct err *err);
 void app_state_close(struct app *app);
+/* The same file: the other replicas on that state, if there may be any. After the server was made. */
+void app_peers_new(struct app *app);
 /* app_access.c: the part of the options that access goes by. */
 struct access *app_access_new(const struct options *o);
 void app_access_reload(struct access *a, const struct options *o);

@@ -32,6 +32,22 @@ int app_state_open(struct app *app, struct err *err)
     return 0;
 }
 
+void app_peers_new(struct app *app)
+{
+    const struct options *o = app->options;
+    const char *address = o->peer_address;
+    if (!app->state->shared)
+        return;
+    const char *host = address ? strstr(address, "://") + 3 : "";
+    const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
+    cleanup_free char *with_port = NULL;
+    if (address && (!colon || (bracket && colon < bracket))) {
+        const char *own = http_server_address(app->server, 0);
+        address = with_port = mem_printf("%s%s", address, strrchr(own, ':'));
+    }
+    app->env.peers = peers_new(address, o->peer_ca, app->state->scope_key);
+}
+
 void app_state_close(struct app *app)
 {
     if (!app->state)

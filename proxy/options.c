@@ -53,6 +53,8 @@ void options_free(struct options *o)
         free(strings[i]);
     option_free_secret(o->state_url);
     option_free_secret(o->state_password);
+    free(o->peer_address);
+    free(o->peer_ca);
     free(o->listen);
     free(o->upstreams);
     free(o->rules);

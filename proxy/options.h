@@ -106,10 +106,12 @@ struct options {
 
     /* store */
     char *data_dir;
-    char *state_url;             /* NULL: embedded */
-    char *state_password_file;   /* NULL: none */
-    char *state_password;        /* what it says */
-    uint64_t cache_size_bytes;   /* 0: by percent */
+    char *state_url;           /* NULL: embedded */
+    char *state_password_file; /* NULL: none */
+    char *state_password;      /* what it says */
+    char *peer_address;        /* "http://10.0.0.7:9090", without a port: that of the first listen; or NULL */
+    char *peer_ca;             /* NULL: the system's */
+    uint64_t cache_size_bytes; /* 0: by percent */
     uint32_t cache_size_percent; /* 1..100, of the file system */
     uint64_t cache_memory_bytes; /* manifests kept in memory */
 

@@ -141,6 +141,10 @@ int option_check_all(struct options *o, struct err *err)
     if (check_tls(o, err) < 0 || check_upstreams(o, err) < 0 || check_default_upstream(o, err) < 0 ||
         check_injection(o, err) < 0 || option_check_access(o, err) < 0 || option_check_state(o, err) < 0)
         return -1;
+    const struct option_def *peer_ca = option_by_name("peer-ca");
+    (void)option_where(o, &o->origins[option_index(peer_ca)], peer_ca, NULL, where);
+    if (o->peer_ca && check_readable(o->peer_ca, where, NULL, err) < 0)
+        return -1;
     if (stat(o->data_dir, &st) == 0 && !S_ISDIR(st.st_mode))
         return err_set(err, ERR_INVALID, "%s: '%s' is not a folder",
                        option_where(o, &o->origins[option_index(data)], data, NULL, where), o->data_dir);

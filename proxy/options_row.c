@@ -81,6 +81,7 @@ const char *option_meta(const struct option_def *def)
     case OPTION_BOOL:
     case OPTION_NAME:
     case OPTION_AUTHORITY:
+    case OPTION_PEER:
     case OPTION_STATE:
     case OPTION_HOSTS:
     case OPTION_WORDS:
@@ -153,6 +154,7 @@ void option_describe(const struct option_def *def, struct buf *out)
     case OPTION_AUTHORITY:
         (void)buf_add_str(out, "host, or host:port");
         return;
+    case OPTION_PEER:
     case OPTION_STATE:
         (void)buf_add_str(out, "URL");
         return;

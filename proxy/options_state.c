@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include "common/cleanup.h"
+#include "common/mem.h"
+#include "proxy/options_address.h"
 #include "proxy/options_file.h"
 #include "proxy/options_value.h"
 #include "proxy/state/redis_url.h"
@@ -20,6 +23,20 @@ int option_parse_state(const char *text, const char *where, struct err *err)
     if (redis_url_parse(text, &url, err) < 0)
         return err_wrap(err, "%s", where);
     redis_url_clear(&url);
+    return 0;
+}
+
+int option_parse_peer(const char *text, char **ret, const char *where, struct err *err)
+{
+    cleanup_free char *authority = NULL;
+    const char *scheme = strncasecmp(text, "http://", 7) == 0    ? "http://"
+                         : strncasecmp(text, "https://", 8) == 0 ? "https://"
+                                                                 : NULL;
+    if (!scheme || option_parse_authority(text + strlen(scheme), &authority, where, NULL) < 0)
+        return err_set(err, ERR_INVALID,
+                       "%s: '%s': expected http://HOST:PORT or https://HOST:PORT, without user and path",
+                       where, text);
+    *ret = mem_printf("%s%s", scheme, authority);
     return 0;
 }
 
@@ -64,10 +81,28 @@ static int check_passwords(struct options *o, const struct redis_url *url, struc
     return option_read_password(o, o->state_password_file, &o->state_password, where, err);
 }
 
+static int check_peers(struct options *o, struct err *err)
+{
+    char where[OPTION_WHERE_MAX];
+    const char *given = o->peer_address ? "peer-address" : "peer-ca";
+    if (!o->peer_address && !o->peer_ca)
+        return 0;
+    (void)where_of(o, given, where);
+    if (!o->state_url)
+        return err_set(err, ERR_INVALID, "%s: given without state: replicas find each other there", where);
+    if (o->peer_address && o->tls_certificate && strncmp(o->peer_address, "http:", 5) == 0)
+        option_warn(o, "%s: this proxy speaks TLS only: https:// is meant", where);
+    if (o->peer_address && o->tls_client_required)
+        option_warn(o, "%s: other replicas send no certificate, and tls.client-required refuses them", where);
+    return 0;
+}
+
 int option_check_state(struct options *o, struct err *err)
 {
     char where[OPTION_WHERE_MAX];
     struct redis_url url;
+    if (check_peers(o, err) < 0)
+        return -1;
     if (!o->state_url && o->state_password_file)
         return err_set(err, ERR_INVALID, "%s: given without state",
                        where_of(o, "state-password-file", where));

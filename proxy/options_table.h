@@ -26,6 +26,7 @@ enum option_type {
     OPTION_NAME,            /* char *: an upstream's name */
     OPTION_USER,      /* char *: a user's name, UID or UID:GID; whether there is such a one shows later */
     OPTION_AUTHORITY, /* char *: host, or host:port */
+    OPTION_PEER,      /* char *: http or https URL of a host, or host:port */
     OPTION_STATE,     /* char *: URL of a Redis; shown without what stands before its @ */
     OPTION_HOSTS,     /* char *: hosts without ports, lower case, commas between them */
     OPTION_WORDS,     /* char *: words of letters, digits and ._:-, commas between them */

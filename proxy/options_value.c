@@ -251,6 +251,13 @@ int option_set(struct options *o, const struct option_def *def, const char *text
         set_string(o, def, text_copy);
         return 0;
     }
+    case OPTION_PEER: {
+        char *url;
+        if (option_parse_peer(text, &url, where, err) < 0)
+            return -1;
+        set_string(o, def, url);
+        return 0;
+    }
     case OPTION_STATE:
         if (option_parse_state(text, where, err) < 0)
             return -1;
@@ -296,6 +303,7 @@ void option_show(const struct options *o, const struct option_def *def, struct b
     case OPTION_FOLDER:
     case OPTION_USER:
     case OPTION_AUTHORITY:
+    case OPTION_PEER:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_NAME: {
@@ -361,6 +369,7 @@ void option_copy(struct options *to, const struct options *from, const struct op
     case OPTION_FOLDER:
     case OPTION_USER:
     case OPTION_AUTHORITY:
+    case OPTION_PEER:
     case OPTION_STATE:
     case OPTION_HOSTS:
     case OPTION_WORDS:

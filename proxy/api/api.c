@@ -15,6 +15,7 @@
 #include "proxy/api/creds.h"
 #include "proxy/api/ready.h"
 #include "proxy/http/response.h"
+#include "proxy/registry/peer_blob.h"
 #include "proxy/registry/reply.h"
 
 void api_json(struct request *r, int status, const char *json, size_t len)
@@ -150,6 +151,10 @@ void api_handle(struct api *api, struct request *r)
 {
     struct slice path = request_path(r);
     unsigned method = 1U << request_method(r), methods = 0;
+    if (slice_starts_with(path, PEER_PATH) &&
+        peer_blob_handle(api->registry, r,
+                         (struct slice){path.p + strlen(PEER_PATH), path.len - strlen(PEER_PATH)}))
+        return;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; ++i) {
         const struct route *route = &routes[i];
         if (!path_matches(route, path))

@@ -31,6 +31,7 @@ struct fill_where {
     bool asked_second; /* once a fill */
     unsigned failed;   /* peers that did not give what they had */
     bool leased;       /* it is for us to ask the upstream */
+    bool disproved;    /* the peer with that fence has failed */
     uint64_t fence;    /* of our lease; of the peer's while it is asked, or once it failed; 0: none */
     uint64_t seen;     /* bytes received when the watch last looked */
     unsigned idle;     /* looks without a byte */

@@ -103,6 +103,7 @@ static void on_renew(void *arg)
 static void lease_hold(struct fill *f, uint64_t fence)
 {
     f->where.leased = true;
+    f->where.disproved = false;
     f->where.fence = fence;
     metric_inc(f->table->lease_taken);
     loop_timer_arm(f->loop, &f->where.renew, LOOK_MS, on_renew, f);
@@ -162,6 +163,7 @@ static void ask_peer(struct fill *f, const struct state_lease *lease)
     log_debug("blob comes from a peer", F_S("blob", f->what), F_S("peer", lease->holder),
               F_U("from", f->written));
     f->where.fence = lease->fence;
+    f->where.disproved = false;
     fill_download_from(f, FILL_FROM_PEER, &params);
     watch(f);
 }
@@ -170,35 +172,51 @@ static void ask_peer(struct fill *f, const struct state_lease *lease)
 
 static void take_lease(struct fill *f, uint64_t instead_of);
 
-/* The answer, while a peer is asked that has not sent a byte for a while. True: it goes on with that one. */
-static bool goes_on_with_peer(struct fill *f, const struct state_lease *lease)
+static void silent(struct fill *f)
 {
-    if (!f->fetch || f->from != FILL_FROM_PEER)
-        return false;
-    return !lease || (!lease->mine && !lease->done && lease->fence == f->where.fence);
+    struct err err;
+    (void)err_set(&err, ERR_TIMEOUT, "%s: no byte for %u s", fill_where_name(f),
+                  f->where.idle * (unsigned)LOOK_MS / 1000);
+    if (fill_download_stop(f))
+        fill_where_failed(f, SOURCE_BROKE, &err);
+}
+
+static void go_by_lease(struct fill *f, const struct state_lease *lease)
+{
+    struct fill_where *w = &f->where;
+    loop_timer_cancel(f->loop, &w->watch);
+    if (!lease)
+        metric_inc(f->table->lease_failed);
+    else if (lease->mine)
+        lease_hold(f, lease->fence);
+    else
+        metric_inc(f->table->lease_busy);
+    if (lease && !lease->mine && w->disproved && lease->fence == w->fence)
+        take_lease(f, w->fence); /* that very one */
+    else if (lease && !lease->mine && may_be_given(f) && w->failed < PEERS_MAX &&
+             peer_address_ok(lease->holder))
+        ask_peer(f, lease);
+    else
+        ask_upstream(f);
 }
 
 static void on_lease(void *arg, const struct state_lease *lease, const struct err *err)
 {
     struct fill *f = arg;
-    struct fill_where *w = &f->where;
-    w->looking = false;
+    (void)err; /* logged where the state is */
+    f->where.looking = false;
     if (is_over(f)) { /* nobody is left who would ask */
         struct state *s = f->table->env->state;
         if (lease && lease->mine)
             s->ops->lease_keep(s, NULL, &f->digest, lease->fence, 0, false, NULL, NULL);
-    } else if (!goes_on_with_peer(f, lease) && fill_download_stop(f)) {
-        if (err)
-            metric_inc(f->table->lease_failed);
-        else if (lease->mine)
-            lease_hold(f, lease->fence);
-        else
-            metric_inc(f->table->lease_busy);
-        if (lease && !lease->mine && may_be_given(f) && w->failed < PEERS_MAX &&
-            peer_address_ok(lease->holder))
-            ask_peer(f, lease);
-        else
-            ask_upstream(f);
+    } else if (f->fetch) { /* of a peer, which has been silent for a while */
+        bool same = lease && !lease->mine && lease->fence == f->where.fence;
+        if (same && lease->done) /* it has all of it: no reason to be silent */
+            silent(f);
+        else if (lease && !same && fill_download_stop(f))
+            go_by_lease(f, lease);
+    } else {
+        go_by_lease(f, lease);
     }
     fill_unref(f);
 }
@@ -268,10 +286,12 @@ void fill_where_failed(struct fill *f, enum fill_source_end end, const struct er
     metric_inc(f->table->source_failed[f->from]);
     log_info("blob does not come from there: asking elsewhere", F_S("blob", f->what),
              F_S("source", fill_where_name(f)), F_U("have", f->written), F_ERR(err));
-    if (f->from == FILL_FROM_PEER)
+    if (f->from == FILL_FROM_PEER) {
         ++f->where.failed;
-    else
+        f->where.disproved = true;
+    } else {
         second_ended(f, end);
+    }
     fill_where_ask(f);
 }
 
@@ -280,20 +300,15 @@ static void on_watch(void *arg)
 {
     struct fill *f = arg;
     struct fill_where *w = &f->where;
-    struct err err;
     uint64_t received = fill_received(f);
     bool peer = f->from == FILL_FROM_PEER;
     w->idle = received != w->seen || f->paused ? 0 : w->idle + 1;
     w->seen = received;
     loop_timer_arm(f->loop, &w->watch, LOOK_MS, on_watch, f);
-    if (w->idle >= (peer ? IDLE_MAX : IDLE_SECOND)) {
-        (void)err_set(&err, ERR_TIMEOUT, "%s: no byte for %u s", fill_where_name(f),
-                      w->idle * (unsigned)LOOK_MS / 1000);
-        if (fill_download_stop(f))
-            fill_where_failed(f, SOURCE_BROKE, &err);
-    } else if (peer && w->idle >= IDLE_ASK && !w->looking) {
+    if (w->idle >= (peer ? IDLE_MAX : IDLE_SECOND))
+        silent(f);
+    else if (peer && w->idle >= IDLE_ASK && !w->looking)
         take_lease(f, 0);
-    }
 }
 
 bool fill_where_lied(struct fill *f)

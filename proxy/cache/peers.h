@@ -17,11 +17,12 @@
 #include "common/digest.h"
 #include "common/str.h"
 
-#define PEER_PATH        "/v1/peer/blobs/"
-#define PEER_HEADER      "X-Rac-Peer"
-#define PEER_HEADER_MAX  128
-#define PEER_WINDOW_S    300 /* clocks of two replicas may differ by that */
-#define PEER_ADDRESS_MAX ((size_t)300)
+#define PEER_PATH         "/v1/peer/blobs/"
+#define PEER_HEADER       "X-Rac-Peer"
+#define PEER_HEADER_LOWER "x-rac-peer"
+#define PEER_HEADER_MAX   128
+#define PEER_WINDOW_S     300 /* clocks of two replicas may differ by that */
+#define PEER_ADDRESS_MAX  ((size_t)300)
 
 struct peers;
 /* address: how others reach this replica, "http://10.0.0.7:9090"; NULL: they cannot. ca_file: who vouches for
