@@ -10,14 +10,14 @@
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "proxy/tokens/members.h"
+#include "proxy/tokens/steady.h"
 
-#define IN_MEMORY    65536 /* some 1.5 KiB each */
-#define TICK_MS      1000  /* pulls are saved */
+#define IN_MEMORY    65536          /* some 1.5 KiB each */
+#define TICK_MS      STEADY_TICK_MS /* pulls are saved */
 #define PRUNE_TICKS  30
 #define PRUNE_BATCH  500 /* a transaction that others do not notice */
 #define PRUNE_GAP_MS 50
 #define SWEEP_BATCH  8    /* injections: each may be megabytes */
-#define CATCH_UP     4    /* times as fast as time goes by */
 #define SEEN_MS      3000 /* for so long, what a state that others write to said is believed */
 
 struct entry {
@@ -38,7 +38,7 @@ struct tokens {
     struct loop *loop;             /* of the timers */
     struct loop_timer tick, prune;
     unsigned ticks;
-    int64_t steady_ms; /* see follow_clock */
+    struct steady clock;
 };
 
 static void free_entry(void *entry, void *arg)
@@ -383,7 +383,7 @@ static void on_pruned(void *arg, size_t count, const struct err *err)
     if (count == PRUNE_BATCH)
         loop_timer_arm(t->loop, &t->prune, PRUNE_GAP_MS, prune, t);
     else if (t->state->ops->injection_prune)
-        t->state->ops->injection_prune(t->state, t->loop, t->steady_ms, SWEEP_BATCH, on_swept, t);
+        t->state->ops->injection_prune(t->state, t->loop, t->clock.now_ms, SWEEP_BATCH, on_swept, t);
 }
 
 static void prune(void *arg)
@@ -392,19 +392,11 @@ static void prune(void *arg)
     t->state->ops->token_prune(t->state, t->loop, clock_wall_ms(), PRUNE_BATCH, on_pruned, t);
 }
 
-/* The wall clock; but when it jumps ahead (the machine slept), this one follows slowly: a request for a token
- * that put its injection before the jump is through before the injection's hours are. */
-static void follow_clock(struct tokens *t)
-{
-    int64_t now = clock_wall_ms(), most = t->steady_ms + CATCH_UP * TICK_MS;
-    t->steady_ms = now < most ? now : most;
-}
-
 static void tick(void *arg)
 {
     struct tokens *t = arg;
     save_pulls(t);
-    follow_clock(t);
+    (void)steady_tick(&t->clock, clock_wall_ms(), clock_mono_ms());
     if (t->ticks++ % PRUNE_TICKS == 0 && !loop_timer_armed(&t->prune))
         prune(t);
     loop_timer_arm(t->loop, &t->tick, TICK_MS, tick, t);
@@ -413,7 +405,7 @@ static void tick(void *arg)
 void tokens_start(struct tokens *t, struct loop *loop)
 {
     t->loop = loop;
-    t->steady_ms = clock_wall_ms();
+    steady_start(&t->clock, clock_wall_ms(), clock_mono_ms());
     loop_timer_arm(loop, &t->tick, TICK_MS, tick, t);
 }
 
