@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container tokens: what they stand for, for how long, and for whom. What is refused is in test_tokens_bad.py."""
+"""Container tokens: what they stand for, for how long, and for whom. What is refused is in test_tokens_bad.py, what is
+forgotten in test_tokens_sweep.py."""
 import base64
 import gzip
 import json
 import os
 import re
-import sqlite3
 import time
 
 import pytest
@@ -329,152 +329,6 @@ def test_the_store_holds_no_token(tx, foo):
     assert t.text not in tx.log()
     assert f"token={t.text[:6]}" in tx.log() and f"/v2/wt/{t.text[:6]}…/lib/app/manifests/1" in tx.log()
     assert f"subject=token:{t.text[:6]}" in tx.log()
-
-
-def test_expired_tokens_are_forgotten_in_the_background(make, up):
-    up.tag(NAME, "1", images.tiny())
-    p = make({"up.test": up.url}, ["--tokens-ttl", "1s"])
-    for _ in range(10):
-        token(p, IMAGE)
-    deadline = time.monotonic() + 45
-    while p.metrics().get('rac_tokens_total{event="expired"}', 0) < 10 and time.monotonic() < deadline:
-        time.sleep(1)
-    assert p.metrics()['rac_tokens_total{event="expired"}'] == 10
-    p.stop()
-    with sqlite3.connect(os.path.join(p.data, "state.db")) as db:
-        assert db.execute("SELECT count(*) FROM token").fetchone() == (0,)
-
-
-def pull_all(p, name, reference):
-    """An index, each manifest of it, each blob of those; the index's digest."""
-    top = p.manifest(name, reference)
-    assert (top.status, top.digest) == (200, top["Docker-Content-Digest"]), top.body[:300]
-    for d in top.json["manifests"]:
-        child = p.manifest(name, d["digest"])
-        assert (child.status, child.digest) == (200, d["digest"])
-        for blob in [child.json["config"], *child.json["layers"]]:
-            assert p.blob(name, blob["digest"]).digest == blob["digest"]
-    return top.digest
-
-
-def lose_blobs(p):
-    for folder, _, files in os.walk(os.path.join(p.data, "blobs")):
-        for name in files:
-            os.unlink(os.path.join(folder, name))
-
-
-def wish(n):
-    tar = images.tar([(f"{n}.bin", images.noise(300_000, f"sweep{n}"))])
-    return {"layers": [token_api.inline(gzip.compress(tar, 1, mtime=0), tar)]}
-
-
-def wait_forgotten(p, count):
-    deadline = time.monotonic() + 60
-    while p.metrics().get("rac_injections_forgotten_total", 0) < count and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert p.metrics()["rac_injections_forgotten_total"] == count
-
-
-def test_what_only_tokens_asked_for_goes_some_time_after_them(make, up, layer):
-    """Injections with their inline layers while it runs, what was made of them at the next start; never what the configuration
-    injects, nor what a token is still there for. What was forgotten can be asked for again, and is kept again."""
-    up.tag(NAME, "1", images.two_platforms())
-    p = make({"up.test": up.url}, ["--upstream-missing", "0s"], inject=layer.path)
-    path = os.path.join(p.data, "state.db")
-
-    def sql(*statements):
-        with sqlite3.connect(path) as db:
-            rows = [db.execute(s).fetchone() for s in statements]
-        db.close()
-        return rows
-
-    def used():
-        (pages,), (free,) = sql("PRAGMA page_count", "PRAGMA freelist_count")
-        return pages - free
-
-    rows = ["SELECT count(*) FROM " + t for t in ("injection", "passing", "variant", "link", "object", "token")]
-    configured = pull_all(p, NAME, "1")
-    held = token(p, IMAGE, wish(0), containerPlatform="all", workflowId="held")
-    pull_all(p, held.name, held.reference)
-    p.stop()
-    before, pages = sql(*rows), used()
-    p.start()
-    brief = [token(p, IMAGE, wish(n), containerPlatform="all") for n in range(1, 21)]
-    for t in brief:
-        pull_all(p, t.name, t.reference)
-    p.stop()
-    assert used() - pages > 20 * 300_000 // 4096
-    # Days pass.
-    sql("UPDATE passing SET until_ms = 1 WHERE injection <> (SELECT injection FROM token WHERE note IS NOT NULL)",
-        "UPDATE token SET expires_ms = 1 WHERE note IS NULL")
-    p.start()
-    wait_forgotten(p, 20)
-    p.stop()
-    assert used() - pages < 300_000 // 4096
-    p.start()
-    p.stop()
-    assert "what was made for tokens that are gone is forgotten" in p.log()
-    assert sql(*rows) == before
-    # What was promised holds, whatever the cache lost; and what is gone can be had again.
-    lose_blobs(p)
-    p.start()
-    assert p.manifest(brief[0].name, brief[0].reference).status == 404
-    assert pull_all(p, NAME, configured) == configured
-    assert pull_all(p, held.name, held.reference) == held.target
-    again = token(p, IMAGE, wish(1), containerPlatform="all")
-    assert again.target == brief[0].target
-    p.kill()
-    lose_blobs(p)
-    p.start()
-    assert pull_all(p, again.name, again.reference) == again.target
-
-
-def test_what_was_forgotten_is_asked_for_while_it_runs(make, up):
-    """What was made of it is known still, the injection is not: it is put again, and the new token holds."""
-    up.tag(NAME, "1", images.two_platforms())
-    p = make({"up.test": up.url}, ["--upstream-missing", "0s"])
-    old = token(p, IMAGE, wish(0), containerPlatform="all")
-    p.stop()
-    path = os.path.join(p.data, "state.db")
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE passing SET until_ms = 1")
-        db.execute("UPDATE token SET expires_ms = 1")
-    db.close()
-    p.start()
-    wait_forgotten(p, 1)
-    t = token(p, IMAGE, wish(0), containerPlatform="all")
-    assert t.target == old.target and p.metrics()['rac_injections_total{result="reused"}'] == 1
-    p.kill()
-    lose_blobs(p)
-    p.start()
-    assert pull_all(p, t.name, t.reference) == t.target
-
-
-def test_a_token_of_what_the_configuration_injects_takes_nothing_from_it(make, up, layer):
-    """The same injection for both, the token first: what is pulled by the rules stays when the token's time is over."""
-    up.tag(NAME, "1", images.two_platforms())
-    p = make({"up.test": up.url}, ["--upstream-missing", "0s"], inject=layer.path)
-    t = token(p, IMAGE, {**layer.json, "layers": [data_layer(layer)]}, containerPlatform="all")
-    path = os.path.join(p.data, "state.db")
-    with sqlite3.connect(path) as db:
-        assert db.execute("SELECT count(*) FROM passing").fetchone() == (1,)
-    db.close()
-    assert pull_all(p, NAME, "1") == t.target
-    p.stop()
-    with sqlite3.connect(path) as db:
-        assert db.execute("SELECT count(*) FROM passing").fetchone() == (0,)
-        text = db.execute("SELECT text FROM injection").fetchone()[0]
-        db.execute("UPDATE token SET expires_ms = 1")
-    db.close()
-    assert b"data:" not in text
-    p.start()
-    token(p, IMAGE, {**layer.json, "layers": [data_layer(layer)]}, containerPlatform="all")
-    assert pull_all(p, NAME, t.target) == t.target
-    p.stop()
-    with sqlite3.connect(path) as db:
-        assert db.execute("SELECT count(*) FROM passing").fetchone() == (0,)
-        assert db.execute("SELECT text FROM injection").fetchone()[0] == text
-    db.close()
 
 
 # Told of, revoked
