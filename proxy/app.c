@@ -14,6 +14,7 @@
 #include "proxy/app_impl.h"
 #include "proxy/app_privileges.h"
 #include "proxy/cache/disk.h"
+#include "proxy/cache/s3_blobs.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_head.h"
 #include "proxy/registry/relay.h"
@@ -256,8 +257,19 @@ static int open_stores(struct app *app, struct err *err)
                                 .open_blobs = OPEN_BLOBS};
     if (disk_store_open(&disk, app->jobs, &app->store, err) < 0)
         return -1;
-    app->env =
-        (struct cache_env){.store = app->store, .state = app->state, .jobs = app->jobs, .client = client_of};
+    struct s3_blobs_options s3 = {.url = o->blobs_url,
+                                  .data_dir = o->data_dir,
+                                  .store = app->store,
+                                  .jobs = app->jobs,
+                                  .client = client_of};
+    if (o->blobs_url && s3_blobs_open(&s3, &app->s3, err) < 0)
+        return -1;
+    app->env = (struct cache_env){.second = app->s3 ? s3_blobs_source(app->s3) : NULL,
+                                  .store = app->store,
+                                  .state = app->state,
+                                  .jobs = app->jobs,
+                                  .client = client_of,
+                                  .s3 = app->s3};
     app_peers_new(app);
     return 0;
 }
@@ -283,6 +295,7 @@ static void make_rooms(struct app *app)
                                       .links = app->links,
                                       .tags = app->tags,
                                       .fills = app->fills,
+                                      .redirect_bytes = o->blobs_redirect_bytes,
                                       .blob_heads = blob_heads_new(&app->env),
                                       .relays = relays_new(&app->env),
                                       .layers = app->layers,
@@ -392,10 +405,12 @@ static void serve(struct app *app, const sigset_t *signals)
 
 static void end(struct app *app)
 {
+    s3_blobs_stop(app->s3);
     fills_free(app->fills);
     app_records_free(app);
     jobs_free(app->layer_jobs);
     jobs_free(app->jobs); /* runs what is queued: the stores must still be there */
+    s3_blobs_free(app->s3);
     if (app->store)
         app->store->ops->close(app->store);
     app_state_close(app);

@@ -22,6 +22,7 @@ struct app {
     struct state *state;
     int data_lock; /* of the data folder, where the state is not in it; else -1 */
     struct blob_store *store;
+    struct s3_blobs *s3; /* NULL: blobs are on disk alone */
     struct cache_env env;
     struct access *access;
     struct upstream_shared *upstream;
@@ -77,6 +78,8 @@ void app_admission_new(struct app *app);
 void app_log_request(struct request *r, bool aborted, bool access_log);
 /* app_export.c: --export-pulls. Blocks; main thread. */
 int app_export_pulls(const struct options *o, struct err *err);
+/* app_gc.c: --gc-s3. Blocks; main thread. */
+int app_gc_s3(const struct options *o, struct err *err);
 /* app_records.c: the records, unless they are off; a store that cannot be opened is said, and does not keep
  * anybody from pulling. -1 only if it was made by a newer version. After the server was made. */
 int app_records_open(struct app *app, struct err *err);

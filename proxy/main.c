@@ -81,6 +81,8 @@ int main(int argc, char **argv)
         code = check(o);
     else if (o->action == OPTIONS_SCRUB)
         code = scrub(o);
+    else if (o->action == OPTIONS_GC)
+        code = app_gc_s3(o, &err) < 0 ? complain(&err, 1) : 0;
     else if (o->action == OPTIONS_BACKUP)
         code = backup(o);
     else if (o->action == OPTIONS_EXPORT)

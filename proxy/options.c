@@ -42,13 +42,27 @@ void options_free(struct options *o)
         options_endpoint_clear(&o->endpoints[i]);
     for (size_t i = 0; o->warnings && o->warnings[i]; ++i)
         free(o->warnings[i]);
-    char *const strings[] = {o->config_file,        o->tls_certificate, o->tls_key,
-                             o->data_dir,           o->inject_all,      o->default_upstream,
-                             o->public_host,        o->k8s_proxy_name,  o->k8s_exempt_namespaces,
-                             o->k8s_architectures,  o->k8s_clients,     o->tls_client_ca,
-                             o->layer_hosts,        o->layer_ca,        o->user,
-                             o->action_file,        o->action_since,    o->action_names,
-                             o->state_password_file};
+    char *const strings[] = {o->config_file,
+                             o->tls_certificate,
+                             o->tls_key,
+                             o->data_dir,
+                             o->inject_all,
+                             o->default_upstream,
+                             o->public_host,
+                             o->k8s_proxy_name,
+                             o->k8s_exempt_namespaces,
+                             o->k8s_architectures,
+                             o->k8s_clients,
+                             o->tls_client_ca,
+                             o->layer_hosts,
+                             o->layer_ca,
+                             o->user,
+                             o->action_file,
+                             o->action_since,
+                             o->action_names,
+                             o->state_password_file,
+                             o->blobs_url,
+                             o->action_older};
     for (size_t i = 0; i < sizeof strings / sizeof strings[0]; ++i)
         free(strings[i]);
     option_free_secret(o->state_url);
@@ -113,7 +127,7 @@ int options_read(int argc, char *const *argv, char *const *env, struct options *
     if (option_scan_args(o, argc, argv, err) < 0)
         return -1;
     if (o->action == OPTIONS_SERVE || o->action == OPTIONS_CHECK || o->action == OPTIONS_SCRUB ||
-        o->action == OPTIONS_BACKUP || o->action == OPTIONS_EXPORT) {
+        o->action == OPTIONS_BACKUP || o->action == OPTIONS_EXPORT || o->action == OPTIONS_GC) {
         const char *config = option_env(env, "RAC_CONFIG");
         if (!o->config_file && config && *config)
             o->config_file = mem_strdup(config);

@@ -111,9 +111,11 @@ struct options {
     char *state_password;      /* what it says */
     char *peer_address;        /* "http://10.0.0.7:9090", without a port: that of the first listen; or NULL */
     char *peer_ca;             /* NULL: the system's */
-    uint64_t cache_size_bytes; /* 0: by percent */
-    uint32_t cache_size_percent; /* 1..100, of the file system */
-    uint64_t cache_memory_bytes; /* manifests kept in memory */
+    char *blobs_url;           /* s3://…; NULL: on disk alone */
+    uint64_t blobs_redirect_bytes; /* blobs from that size on are redirected; 0: none */
+    uint64_t cache_size_bytes;     /* 0: by percent */
+    uint32_t cache_size_percent;   /* 1..100, of the file system */
+    uint64_t cache_memory_bytes;   /* manifests kept in memory */
 
     /* upstreams: those of the flags first, then of the environment, then of the file; no name twice */
     struct options_upstream *upstreams;
@@ -166,6 +168,7 @@ struct options {
         OPTIONS_VERSION,
         OPTIONS_CHECK,
         OPTIONS_SCRUB,
+        OPTIONS_GC,          /* --gc-s3 */
         OPTIONS_BACKUP,      /* --backup, to action_file */
         OPTIONS_EXPORT,      /* --export-pulls, to action_file */
         OPTIONS_HASH,        /* --hash-password */
@@ -180,6 +183,8 @@ struct options {
     } action;
     char *action_file;  /* of an action that takes one */
     char *action_since; /* --since, of --export-pulls; NULL: all */
+    char *action_older; /* --older-than, of --gc-s3; NULL: not given */
+    bool action_dry;    /* --dry-run, of --gc-s3 */
     char *action_names; /* --names, of --make-webhook-certificate; NULL: those of the chart */
 
     char **

@@ -82,9 +82,14 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
             return -1;
         if (!arg.action)
             continue;
+        if (arg.action->action == OPTION_ACTION_DRY) {
+            o->action_dry = true;
+            continue;
+        }
         if (arg.action->action < 0) {
             char **to = arg.action->action == OPTION_ACTION_CONFIG  ? &o->config_file
                         : arg.action->action == OPTION_ACTION_SINCE ? &o->action_since
+                        : arg.action->action == OPTION_ACTION_OLDER ? &o->action_older
                                                                     : &o->action_names;
             free(*to);
             *to = mem_strdup(arg.value);
@@ -107,6 +112,9 @@ int option_scan_args(struct options *o, int argc, char *const *argv, struct err 
         return err_set(err, ERR_INVALID, "--since: is for --export-pulls");
     if (o->action_names && o->action != OPTIONS_CERTIFICATE && o->action != OPTIONS_HELP)
         return err_set(err, ERR_INVALID, "--names: is for --make-webhook-certificate");
+    if ((o->action_older || o->action_dry) && o->action != OPTIONS_GC && o->action != OPTIONS_HELP)
+        return err_set(err, ERR_INVALID, "%s: is for --gc-s3",
+                       o->action_older ? "--older-than" : "--dry-run");
     return 0;
 }
 

@@ -139,7 +139,8 @@ int option_check_all(struct options *o, struct err *err)
     const struct option_def *data = option_by_name("data");
     struct stat st;
     if (check_tls(o, err) < 0 || check_upstreams(o, err) < 0 || check_default_upstream(o, err) < 0 ||
-        check_injection(o, err) < 0 || option_check_access(o, err) < 0 || option_check_state(o, err) < 0)
+        check_injection(o, err) < 0 || option_check_access(o, err) < 0 || option_check_state(o, err) < 0 ||
+        option_check_blobs(o, err) < 0)
         return -1;
     const struct option_def *peer_ca = option_by_name("peer-ca");
     (void)option_where(o, &o->origins[option_index(peer_ca)], peer_ca, NULL, where);

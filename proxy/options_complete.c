@@ -39,7 +39,8 @@ static void print_pattern(FILE *out, enum kind kind, const char *commands)
     }
     /* Actions with a value take a file. */
     for (size_t i = 0; kind == KIND_FILE && i < option_action_count; ++i) {
-        if (option_actions[i].meta && option_actions[i].action != OPTION_ACTION_SINCE) {
+        if (option_actions[i].meta && option_actions[i].action != OPTION_ACTION_SINCE &&
+            option_actions[i].action != OPTION_ACTION_OLDER) {
             (void)fprintf(out, "%s%s", before, option_actions[i].flag);
             if (option_actions[i].letter)
                 (void)fprintf(out, " | -%c", option_actions[i].letter);
@@ -151,6 +152,7 @@ void options_print_zsh_completion(FILE *out)
         (void)fprintf(out, "]%s'",
                       !a->meta                           ? ""
                       : a->action == OPTION_ACTION_SINCE ? ":time:"
+                      : a->action == OPTION_ACTION_OLDER ? ":age:"
                                                          : ":file:_files");
     }
     (void)fputc('\n', out);

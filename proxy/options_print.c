@@ -224,6 +224,7 @@ bool options_print_action(const struct options *o, FILE *out, bool terminal)
         return true;
     case OPTIONS_SERVE:
     case OPTIONS_SCRUB:
+    case OPTIONS_GC:
     case OPTIONS_BACKUP:
     case OPTIONS_EXPORT:
     case OPTIONS_HASH:

@@ -83,6 +83,7 @@ const char *option_meta(const struct option_def *def)
     case OPTION_AUTHORITY:
     case OPTION_PEER:
     case OPTION_STATE:
+    case OPTION_BLOBS:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_LISTEN:
@@ -156,6 +157,7 @@ void option_describe(const struct option_def *def, struct buf *out)
         return;
     case OPTION_PEER:
     case OPTION_STATE:
+    case OPTION_BLOBS:
         (void)buf_add_str(out, "URL");
         return;
     case OPTION_HOSTS:

@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "proxy/options_address.h"
+#include "proxy/cache/s3_url.h"
 #include "proxy/options_file.h"
 #include "proxy/options_value.h"
 #include "proxy/state/redis_url.h"
@@ -37,6 +38,15 @@ int option_parse_peer(const char *text, char **ret, const char *where, struct er
                        "%s: '%s': expected http://HOST:PORT or https://HOST:PORT, without user and path",
                        where, text);
     *ret = mem_printf("%s%s", scheme, authority);
+    return 0;
+}
+
+int option_parse_blobs(const char *text, const char *where, struct err *err)
+{
+    struct s3_blobs_url url;
+    if (s3_blobs_url_parse(text, &url, err) < 0)
+        return err_wrap(err, "%s", where);
+    s3_blobs_url_free(&url);
     return 0;
 }
 
@@ -113,4 +123,22 @@ int option_check_state(struct options *o, struct err *err)
     int rc = check_passwords(o, &url, err);
     redis_url_clear(&url);
     return rc;
+}
+
+int option_check_blobs(const struct options *o, struct err *err)
+{
+    char where[OPTION_WHERE_MAX];
+    uint64_t age_ms;
+    if (o->blobs_redirect_bytes && !o->blobs_url)
+        return err_set(err, ERR_INVALID, "%s: given without blobs", where_of(o, "blobs-redirect", where));
+    if (o->action != OPTIONS_GC)
+        return 0;
+    if (!o->blobs_url)
+        return err_set(err, ERR_INVALID, "--gc-s3: say which bucket: --blobs s3://BUCKET/PREFIX");
+    if (!o->action_older)
+        return err_set(err, ERR_INVALID, "--gc-s3: say how old: --older-than 30d");
+    if (!str_parse_duration(o->action_older, &age_ms))
+        return err_set(err, ERR_INVALID, "--older-than: '%.40s' is not an age: 30d or 12h, for example",
+                       o->action_older);
+    return 0;
 }

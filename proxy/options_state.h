@@ -12,6 +12,10 @@ int option_parse_state(const char *text, const char *where, struct err *err);
 void option_show_state(const char *url, struct buf *out);
 /* "http://host:port" or "https://host", lower case, malloc'd. */
 int option_parse_peer(const char *text, char **ret, const char *where, struct err *err);
+/* Where blobs are shared. ERR_INVALID says what is wrong with it. */
+int option_parse_blobs(const char *text, const char *where, struct err *err);
+/* A size for redirects wants a bucket. */
+int option_check_blobs(const struct options *o, struct err *err);
 /* A user needs a password, one password is enough, and a configuration file is no place for it. Reads the
  * password's file. Peers have a state that they share, and can be reached. */
 int option_check_state(struct options *o, struct err *err);

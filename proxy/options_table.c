@@ -212,6 +212,25 @@ const struct option_def option_table[] = {
      .initial_text = "the system's",
      .help = "PEM file with who signed the certificates of replicas that are reached by https."},
     {.group = "Store",
+     .name = "blobs",
+     .type = OPTION_BLOBS,
+     MEMBER(blobs_url),
+     .initial_text = "on disk alone",
+     .meta = "URL",
+     .help =
+         "A bucket that several replicas share blobs in, behind each one's disk: "
+         "s3://BUCKET/PREFIX?endpoint=URL&region=NAME&path-style=1. Credentials are found as the AWS tools "
+         "find them. docs/blobs-in-s3.md says what is asked of it."},
+    {.group = "Store",
+     .name = "blobs-redirect",
+     .type = OPTION_SIZE,
+     MEMBER(blobs_redirect_bytes),
+     .initial = "0",
+     .max = 8192 * TIB,
+     .help = "Blobs from that size on that are known to be in the bucket are not sent: the client is told "
+             "where it gets them (307, a URL that is good for 15 minutes). For clients that can reach the "
+             "bucket. 0 is never."},
+    {.group = "Store",
      .name = "cache.size",
      .type = OPTION_SIZE_OR_PERCENT,
      MEMBER(cache_size_bytes),
@@ -582,39 +601,3 @@ const struct option_def option_table[] = {
      .help = "How long SIGTERM lets requests that are under way finish."},
 };
 const size_t option_count = sizeof option_table / sizeof option_table[0];
-
-const struct option_action option_actions[] = {
-    {"--config", 'c', OPTION_ACTION_CONFIG, "FILE", "Read options from a YAML file. Also RAC_CONFIG."},
-    {"--check-config", 0, OPTIONS_CHECK, NULL,
-     "Say whether all options are valid, and what they are; serve nothing."},
-    {"--scrub", 0, OPTIONS_SCRUB, NULL,
-     "Read all stored blobs again, check their digests, move wrong ones away."},
-    {"--backup", 0, OPTIONS_BACKUP, "FILE",
-     "Copy the state (tokens, links, tags; not the blobs) to a new file, also while a rac-proxy uses it."},
-    {"--export-pulls", 0, OPTIONS_EXPORT, "FILE",
-     "Write the pull records to a file, one JSON object a line, compressed if its name ends with .zst; - is "
-     "standard "
-     "output. Also while a rac-proxy writes them."},
-    {"--since", 0, OPTION_ACTION_SINCE, "TIME",
-     "With --export-pulls: only records since then; a time, as 2026-01-31T12:00:00Z, or how long ago, as "
-     "7d."},
-    {"--hash-password", 0, OPTIONS_HASH, NULL,
-     "Read a password, from the terminal or standard input, and print its hash for 'accounts'."},
-    {"--make-key", 0, OPTIONS_KEY, NULL, "Print a new API key, and its digest for 'accounts'."},
-    {"--make-webhook-certificate", 0, OPTIONS_CERTIFICATE, "DIR",
-     "Make an authority and a certificate for the admission webhook: ca.crt, tls.crt and tls.key in DIR; "
-     "print "
-     "the caBundle of its configuration."},
-    {"--names", 0, OPTION_ACTION_NAMES, "NAME,...",
-     "With --make-webhook-certificate: what the webhook is reached by, instead of "
-     "rac-proxy-webhook.rac.svc."},
-    {"--print-config-doc", 0, OPTIONS_DOC, NULL, "Print the reference of all options, in Markdown."},
-    {"--print-config-table", 0, OPTIONS_TABLE, NULL, "Print the options in one short table, in Markdown."},
-    {"--print-metrics-doc", 0, OPTIONS_METRICS, NULL, "Print the reference of all metrics, in Markdown."},
-    {"--print-man", 0, OPTIONS_MAN, NULL, "Print the manual page."},
-    {"--print-bash-completion", 0, OPTIONS_BASH, NULL, "Print the completion for bash."},
-    {"--print-zsh-completion", 0, OPTIONS_ZSH, NULL, "Print the completion for zsh."},
-    {"--version", 'V', OPTIONS_VERSION, NULL, "Print the version."},
-    {"--help", 'h', OPTIONS_HELP, NULL, "Print this help."},
-};
-const size_t option_action_count = sizeof option_actions / sizeof option_actions[0];

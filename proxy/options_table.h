@@ -28,6 +28,7 @@ enum option_type {
     OPTION_AUTHORITY, /* char *: host, or host:port */
     OPTION_PEER,      /* char *: http or https URL of a host, or host:port */
     OPTION_STATE,     /* char *: URL of a Redis; shown without what stands before its @ */
+    OPTION_BLOBS,     /* char *: s3://bucket/prefix?… */
     OPTION_HOSTS,     /* char *: hosts without ports, lower case, commas between them */
     OPTION_WORDS,     /* char *: words of letters, digits and ._:-, commas between them */
     /* structured: a list in the file, words with commas between them in the environment, a flag given several
@@ -66,8 +67,14 @@ struct option_action {
     const char *help;
 };
 
-/* --config FILE, --since TIME, --names NAME,... */
-enum { OPTION_ACTION_CONFIG = -1, OPTION_ACTION_SINCE = -2, OPTION_ACTION_NAMES = -3 };
+/* --config FILE, --since TIME, --names NAME,..., --older-than AGE, --dry-run */
+enum {
+    OPTION_ACTION_CONFIG = -1,
+    OPTION_ACTION_SINCE = -2,
+    OPTION_ACTION_NAMES = -3,
+    OPTION_ACTION_OLDER = -4,
+    OPTION_ACTION_DRY = -5,
+};
 
 extern const struct option_def option_table[];
 extern const size_t option_count;

@@ -263,6 +263,11 @@ int option_set(struct options *o, const struct option_def *def, const char *text
             return -1;
         set_string(o, def, mem_strdup(text));
         return 0;
+    case OPTION_BLOBS:
+        if (option_parse_blobs(text, where, err) < 0)
+            return -1;
+        set_string(o, def, mem_strdup(text));
+        return 0;
     case OPTION_HOSTS:
         return set_hosts(o, def, text, where, err);
     case OPTION_WORDS:
@@ -304,6 +309,7 @@ void option_show(const struct options *o, const struct option_def *def, struct b
     case OPTION_USER:
     case OPTION_AUTHORITY:
     case OPTION_PEER:
+    case OPTION_BLOBS:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_NAME: {
@@ -371,6 +377,7 @@ void option_copy(struct options *to, const struct options *from, const struct op
     case OPTION_AUTHORITY:
     case OPTION_PEER:
     case OPTION_STATE:
+    case OPTION_BLOBS:
     case OPTION_HOSTS:
     case OPTION_WORDS:
     case OPTION_NAME: {

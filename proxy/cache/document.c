@@ -10,6 +10,7 @@
 #include "common/metrics.h"
 #include "layers/manifest.h"
 #include "proxy/cache/document_fetch.h"
+#include "proxy/cache/s3_blobs.h"
 
 struct entry {
     struct lru_entry lru;
@@ -129,9 +130,18 @@ static struct document *document_new(const struct digest *digest, const char *me
 
 /* ---- into the store, in the background: until it is there the document stays alive ---- */
 
+struct storing {
+    struct s3_blobs *s3;
+    struct document *doc;
+};
+
 static void on_stored(void *arg, const struct err *err)
 {
-    struct document *doc = arg;
+    struct storing *s = arg;
+    struct document *doc = s->doc;
+    if (!err)
+        s3_blobs_keep(s->s3, &doc->digest);
+    free(s);
     if (err && err->code != ERR_NO_SPACE)
         log_warn("document not stored", F_S("digest", doc->digest.s), F_ERR(err));
     document_unref(doc);
@@ -141,8 +151,9 @@ struct document *documents_add(struct documents *t, struct loop *loop, const str
                                const char *media_type, char *bytes, size_t len)
 {
     struct document *doc = keep(t, document_new(digest, media_type, bytes, len));
-    t->env->store->ops->put(t->env->store, loop, &doc->digest, doc->bytes, doc->len, on_stored,
-                            document_ref(doc));
+    struct storing *s = mem_new(struct storing);
+    *s = (struct storing){t->env->s3, document_ref(doc)};
+    t->env->store->ops->put(t->env->store, loop, &doc->digest, doc->bytes, doc->len, on_stored, s);
     return doc;
 }
 
@@ -185,9 +196,44 @@ static struct document *from_stored_bytes(struct get *g, char *bytes, size_t len
     return keep(g->t, document_new(&g->digest, media_type, bytes, len));
 }
 
+/* Into the store, too: what S3 has may be gone tomorrow. */
+static struct document *from_shared_bytes(struct get *g, char *bytes, size_t len)
+{
+    struct document *doc = from_stored_bytes(g, bytes, len);
+    if (!doc)
+        return NULL;
+    struct storing *s = mem_new(struct storing);
+    *s = (struct storing){NULL, document_ref(doc)};
+    g->t->env->store->ops->put(g->t->env->store, g->loop, &doc->digest, doc->bytes, doc->len, on_stored, s);
+    return doc;
+}
+
+/* Neither memory, store nor bucket has it. */
+static void get_from_upstream(struct get *g)
+{
+    struct err e;
+    if (!g->local_only) {
+        documents_fetch(g->t, g->loop, g->repo, &g->digest, NULL, g->kind, on_fetched, g);
+        return;
+    }
+    (void)err_set(&e, ERR_NOT_FOUND, "%s is not stored here", g->digest.s);
+    get_finish(g, NULL, &e);
+}
+
+static void on_read_shared(void *arg, char *bytes, size_t len)
+{
+    struct get *g = arg;
+    struct document *doc = bytes ? from_shared_bytes(g, bytes, len) : NULL;
+    if (doc)
+        get_finish(g, doc, NULL);
+    else
+        get_from_upstream(g);
+}
+
 static void on_read(void *arg, char *bytes, size_t len, const struct err *err)
 {
     struct get *g = arg;
+    struct s3_blobs *s3 = g->t->env->s3;
     struct document *doc = bytes ? from_stored_bytes(g, bytes, len) : NULL;
     if (doc) {
         get_finish(g, doc, NULL);
@@ -195,13 +241,11 @@ static void on_read(void *arg, char *bytes, size_t len, const struct err *err)
     }
     if (err && err->code != ERR_SIZE_INVALID)
         log_warn("stored document not readable", F_S("digest", g->digest.s), F_ERR(err));
-    if (g->local_only) {
-        struct err e;
-        (void)err_set(&e, ERR_NOT_FOUND, "%s is not stored here", g->digest.s);
-        get_finish(g, NULL, &e);
-        return;
-    }
-    documents_fetch(g->t, g->loop, g->repo, &g->digest, NULL, g->kind, on_fetched, g);
+    /* Of blobs, local_only asks for any: a layer, too, which a fill looks for in the bucket. */
+    if (s3 && (g->kind == DOCUMENT_MANIFEST || !g->local_only))
+        s3_blobs_read(s3, g->loop, &g->digest, DOCUMENT_MAX, on_read_shared, g);
+    else
+        get_from_upstream(g);
 }
 
 struct answer {

@@ -40,9 +40,10 @@ struct document *documents_add(struct documents *t, struct loop *loop, const str
                                const char *media_type, char *bytes, size_t len);
 
 enum document_kind { DOCUMENT_MANIFEST, DOCUMENT_BLOB };
-/* Memory, store, upstream, in this order. The result is a struct document reference for fn. local_only: no
- * upstream; what is not here is ERR_NOT_FOUND. The caller has seen to it that `repo` may read it, or lets the
- * upstream decide (what is in memory or store is given without asking). */
+/* Memory, store, bucket, upstream, in this order. The result is a struct document reference for fn.
+ * local_only: no upstream, and the bucket for manifests only; what is not here is ERR_NOT_FOUND. The caller
+ * has seen to it that `repo` may read it, or lets the upstream decide (what is in memory or store is given
+ * without asking). */
 void documents_get(struct documents *t, struct loop *loop, struct repo *repo, const struct digest *digest,
                    enum document_kind kind, bool local_only, flight_fn *fn, void *arg);
 /* From the upstream, by digest or tag, whatever is here: asks `repo` and verifies. For a tag, `digest` is

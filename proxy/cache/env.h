@@ -10,6 +10,8 @@
 #include "proxy/state/state.h"
 #include "proxy/upstream/client.h"
 
+struct s3_blobs;
+
 struct cache_env {
     struct blob_store *store;
     struct state *state;
@@ -17,5 +19,6 @@ struct cache_env {
     struct upstream_client *(*client)(struct loop *loop); /* the upstream client of that worker */
     struct fill_source *second;                           /* asked before the upstream; NULL: none */
     struct peers *peers; /* the other replicas; NULL: this process is alone */
+    struct s3_blobs *s3; /* the bucket behind the store; NULL: none */
 };
 #endif

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "proxy/cache/s3_blobs.h"
 #include "proxy/inject/layer_fetch.h"
 
 #include <errno.h>
@@ -63,6 +64,8 @@ static void on_published(void *arg, struct blob *blob, const struct err *err)
     f->failed = blob == NULL;
     if (err)
         f->err = *err;
+    if (blob)
+        s3_blobs_keep(f->env->s3, &blob->digest);
     blob_unref(blob);
     finish(f);
 }

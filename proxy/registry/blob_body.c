@@ -276,3 +276,12 @@ void blob_body_head_only(struct request *r, const struct digest *digest, uint64_
     response_header_ref(r, "Content-Type", SLICE_LIT("application/octet-stream"));
     response_begin(r, 200, b->size, (struct response_stream){pull, b});
 }
+
+void blob_body_elsewhere(struct request *r, const struct digest *digest, const char *url)
+{
+    reply_common_headers(r);
+    response_header(r, "Docker-Content-Digest", slice_of(digest->s));
+    response_header(r, "Location", slice_of(url));
+    response_header_ref(r, "Cache-Control", SLICE_LIT("no-store"));
+    response_send_ref(r, 307, NULL, 0);
+}

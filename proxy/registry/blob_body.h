@@ -18,6 +18,8 @@ struct blob_body;
 struct blob_body *blob_body_from_fill(struct request *r, const struct digest *digest,
                                       struct fill_reader *reader);
 void blob_body_fill_changed(struct blob_body *b);
+/* It is to be had at that URL, for a while. */
+void blob_body_elsewhere(struct request *r, const struct digest *digest, const char *url);
 /* HEAD of a blob that is not here: what the upstream or the manifest says. */
 void blob_body_head_only(struct request *r, const struct digest *digest, uint64_t size);
 #endif

@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/metrics.h"
 #include "proxy/cache/blob_check.h"
+#include "proxy/cache/s3_blobs.h"
 #include "proxy/http/response.h"
 #include "proxy/registry/blob_body.h"
 #include "proxy/registry/blob_head.h"
@@ -101,6 +102,21 @@ static bool still_refused(struct ask *a)
 static void count(const char *family)
 {
     metric_count(family, "kind=\"blob\"", 1);
+}
+
+/* To the bucket, if the blob is large enough and known to be there; true: the request is answered. Who asks
+ * may read it. */
+static bool redirected(struct registry *g, struct request *r, struct blob_report *report,
+                       const struct digest *digest, uint64_t size)
+{
+    if (!g->redirect_bytes || size < g->redirect_bytes || request_method(r) != HTTP_GET)
+        return false;
+    cleanup_free char *url = s3_blobs_redirect(g->env->s3, digest);
+    if (!url)
+        return false;
+    report_blob_redirected(report, size);
+    blob_body_elsewhere(r, digest, url);
+    return true;
 }
 
 /* ---- from upstream ---- */
@@ -214,7 +230,7 @@ static void on_head(void *arg, uint64_t size, const struct err *err)
 
 static void from_upstream(struct ask *a)
 {
-    if (still_refused(a))
+    if (still_refused(a) || (a->linked && redirected(a->g, a->r, a->report, &a->digest, a->size)))
         return;
     count("rac_cache_misses_total");
     report_blob_missed(a->report);
@@ -351,7 +367,10 @@ static void serve(struct ask *a, struct blob *blob)
         return;
     }
     count("rac_cache_hits_total");
-    blob_body_from_store(a->r, a->g->env->store, blob);
+    if (redirected(a->g, a->r, a->report, &a->digest, blob->size))
+        blob_unref(blob);
+    else
+        blob_body_from_store(a->r, a->g->env->store, blob);
 }
 
 /* It is here, but this name is not known to refer to it: may it read it? */
@@ -435,7 +454,9 @@ void blobs_handle(struct registry *g, struct request *r, struct target *t, struc
         if (blob || doc) {
             target_unref(t);
             count("rac_cache_hits_total");
-            if (blob)
+            if (blob && redirected(g, r, report, &digest, blob->size))
+                blob_unref(blob);
+            else if (blob)
                 blob_body_from_store(r, g->env->store, blob);
             else
                 blob_body_from_memory(r, doc);

@@ -52,6 +52,7 @@ struct registry {
     struct injected_layers *layers;
     struct variants *variants;
     struct tokens *tokens;
+    uint64_t redirect_bytes; /* blobs from that size on are redirected to the bucket; 0: none */
     struct jobs *layer_jobs; /* for what may take long: bodies and layers of container tokens */
     struct access *access;
     struct records *records;                              /* NULL: nothing is recorded */

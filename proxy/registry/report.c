@@ -238,6 +238,7 @@ struct blob_report {
     const char *node;
     struct digest digest;
     bool miss;
+    uint64_t elsewhere; /* bytes that it was told where to get */
 };
 
 static void on_blob_over(void *arg)
@@ -248,7 +249,7 @@ static void on_blob_over(void *arg)
                      &(struct records_blob){.node = b->node,
                                             .name = b->t->repo->canonical,
                                             .digest = &b->digest,
-                                            .bytes = response_bytes_sent(b->r),
+                                            .bytes = response_bytes_sent(b->r) + b->elsewhere,
                                             .miss = b->miss});
     target_unref(b->t);
 }
@@ -273,4 +274,10 @@ void report_blob_missed(struct blob_report *b)
 {
     if (b)
         b->miss = true;
+}
+
+void report_blob_redirected(struct blob_report *b, uint64_t size)
+{
+    if (b)
+        b->elsewhere = size;
 }

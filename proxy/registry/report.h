@@ -13,6 +13,8 @@ void report_manifest(struct registry *g, struct request *r, struct target *t, st
 struct blob_report;
 struct blob_report *report_blob(struct registry *g, struct request *r, struct target *t,
                                 const struct digest *digest);
+void report_blob_redirected(struct blob_report *b,
+                            uint64_t size);     /* the client gets it elsewhere; NULL is fine */
 void report_blob_missed(struct blob_report *b); /* an upstream is needed for it; NULL is fine */
 
 /* What a target keeps of manifests that were served under its name. */

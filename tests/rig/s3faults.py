@@ -467,8 +467,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return 204, {}, b""
         if self.command == "PUT":
             return self._part(upload, data)
+        if self.command == "GET":
+            return self._list_parts(upload)
         self._check_new()
         return self._complete(upload, data)
+
+    def _list_parts(self, upload):
+        """Two a page, so that whoever asks has to turn it."""
+        after = int(self.query.get("part-number-marker") or 0)
+        numbers = [n for n in sorted(upload.parts) if n > after]
+        parts = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>&quot;{hashlib.md5(upload.parts[n]).hexdigest()}&quot;</ETag>"
+                        f"<Size>{len(upload.parts[n])}</Size></Part>" for n in numbers[:2])
+        more = f"<NextPartNumberMarker>{numbers[1]}</NextPartNumberMarker>" if len(numbers) > 2 else ""
+        return 200, {}, (f"<ListPartsResult>{more}<IsTruncated>{'true' if more else 'false'}</IsTruncated>{parts}"
+                         "</ListPartsResult>").encode()
 
     def _part(self, upload, data):
         number = int(self.query["partNumber"])
