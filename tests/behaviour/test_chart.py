@@ -50,6 +50,7 @@ WITH_HELM = {
                              "state.redis.url=redis+sentinel://s1.lab\\,s2.lab:26380/main,state.redis.password=only-in-the-secret",
                     "--set-json", 'config={"cache.size":"16GiB","open":true}'],
     "edge with redis": ["--set", "state.redis.url=redis://redis.lab"],
+    "dev": ["--values", os.path.join(K8S, "dev", "values.yaml")],
     "small": ["--set", "webhook.enabled=false,mirror.enabled=false"],
     "removed": ["--set", "mirror.remove=true"],
 }
@@ -111,6 +112,13 @@ def test_the_api_would_take_them(manifests):
     assert len(names) == len(set(names))
     for manifest in manifests:
         validate(manifest)
+
+
+@pytest.mark.parametrize("name", ["redis.yaml", "s3.yaml", "app.yaml"])
+def test_the_api_would_take_those_of_the_development_cluster(name):
+    with open(os.path.join(K8S, "dev", name), encoding="utf-8") as f:
+        for manifest in yaml.load_all(f, Loader=LOADER):
+            validate(manifest)
 
 
 def test_the_schema_can_refuse():
