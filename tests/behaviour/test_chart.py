@@ -49,6 +49,7 @@ WITH_HELM = {
     "autoscaling": ["--set", "mode=deployment,mirror.enabled=false,deployment.autoscaling.enabled=true,deployment.volume=emptyDir,deployment.size=20Gi,"
                              "state.redis.url=redis+sentinel://s1.lab\\,s2.lab:26380/main,state.redis.password=only-in-the-secret",
                     "--set-json", 'config={"cache.size":"16GiB","open":true}'],
+    "replicas for some": ["--set", f"{REPLICAS},state.redis.secretName=redis", "--set-json", 'networkPolicy.from=[{"ipBlock":{"cidr":"10.0.0.0/8"}}]'],
     "edge with redis": ["--set", "state.redis.url=redis://redis.lab"],
     "dev": ["--values", os.path.join(K8S, "dev", "values.yaml")],
     "small": ["--set", "webhook.enabled=false,mirror.enabled=false"],
@@ -264,7 +265,33 @@ def ports(rules):
                                           ("edge with redis", {6379})])
 def test_the_way_to_redis_is_open(name, wanted):
     policy, = [p for p in of(rendered(name), "NetworkPolicy") if p["metadata"]["name"] == "rac-proxy"]
-    assert ports(policy["spec"]["egress"]) == {53, 443, 80} | wanted
+    assert ports(policy["spec"]["egress"]) == {53, 443, 80} | wanted | ({9090} if wanted else set())
+
+
+@needs_helm
+@pytest.mark.parametrize("name, from_proxies, from_others", [
+    ("default", False, False), ("cluster", False, True), ("edge with redis", True, False), ("all", False, True), ("replicas for some", True, True),
+    ("replicas", False, True),  # everybody: nodes are no pods
+])
+def test_replicas_reach_each_other(name, from_proxies, from_others):
+    made = rendered(name)
+    policy, = [p for p in of(made, "NetworkPolicy") if p["metadata"]["name"] == "rac-proxy"]
+    proxies = {"matchLabels": policy["spec"]["podSelector"]["matchLabels"]}
+    rules = [r.get("from") for r in policy["spec"]["ingress"]]
+    assert ([{"podSelector": proxies}] in rules, any(r != [{"podSelector": proxies}] for r in rules)) == (from_proxies, from_others)
+    w, = [w for w in workloads(made) if w["metadata"]["name"] == "rac-proxy"]
+    env = {e["name"]: e.get("value") for e in w["spec"]["template"]["spec"]["containers"][0].get("env", [])}
+    shared = "redis" in name or "replicas" in name
+    assert list(env.items()) == ([("POD_IP", None), ("RAC_PEER_ADDRESS", "http://$(POD_IP):9090")] if shared else [])
+    to = [r["to"] for r in policy["spec"]["egress"] if r["ports"] == [{"protocol": "TCP", "port": 9090}]]
+    assert to == ([[{"podSelector": proxies}]] if shared else [])
+
+
+@needs_helm
+def test_with_tls_replicas_do_not_ask_each_other():
+    made = list(yaml.load_all(template(["--set", f"{REPLICAS},state.redis.secretName=redis,tls.secretName=tls"]).stdout, Loader=LOADER))
+    w, = [w for w in workloads(made) if w["metadata"]["name"] == "rac-proxy"]
+    assert "env" not in w["spec"]["template"]["spec"]["containers"][0]
 
 
 @needs_helm
@@ -318,16 +345,17 @@ def test_helm_finds_nothing_wrong():
     (["--set", "mode=deployment,mirror.enabled=false,ingress.enabled=true"], "ingress.host"),
     (["--set", "mode=deployment,mirror.enabled=false,deployment.replicas=2"], "state.redis.url"),
     (["--set", "mode=deployment,mirror.enabled=false,deployment.autoscaling.enabled=true"], "state.redis.url"),
-    (["--set", f"{REPLICAS},deployment.autoscaling.enabled=true,resources.requests.cpu=null"], "resources.requests.cpu"),
-    (["--set", f"{REPLICAS},deployment.autoscaling.enabled=true,deployment.autoscaling.minReplicas=9"], "minReplicas"),
-    (["--set", f"{REPLICAS},deployment.existingClaim=mine"], "deployment.existingClaim"),
-    (["--set", f"{REPLICAS},deployment.volume=emptyDir"], "cache.size"),
+    (["--set", f"{REPLICAS},state.redis.secretName=s,deployment.autoscaling.enabled=true,resources.requests.cpu=null"], "resources.requests.cpu"),
+    (["--set", f"{REPLICAS},state.redis.secretName=s,deployment.autoscaling.enabled=true,deployment.autoscaling.minReplicas=9"], "minReplicas"),
+    (["--set", f"{REPLICAS},state.redis.secretName=s,deployment.existingClaim=mine"], "deployment.existingClaim"),
+    (["--set", f"{REPLICAS},state.redis.secretName=s,deployment.volume=emptyDir"], "cache.size"),
     (["--set", "mode=deployment,mirror.enabled=false,deployment.volume=emptyDir"], "deployment.volume"),
     (["--set", f"{REPLICAS},state.redis.password=a,state.redis.secretName=b"], "either password or secretName"),
-    (["--set", "state.redis.secretName=b"], "state.redis.url"),
+    (["--set", "state.redis.secretName=b"], "state.redis.url"), (["--set", REPLICAS], "a user needs a password"),
     (["--set", "state.redis.url=redis://rac:password@redis.lab"], "url"),
     (["--set", "state.redis.url=http://redis.lab"], "url"),
     (["--set", "config.state=redis://redis.lab"], "config"), (["--set", "config.shutdown.grace=1m"], "config"),
+    (["--set", "config.peer-address=http://a"], "config"), (["--set", "state.peerAddress=10.0.0.1"], "peerAddress"),
 ])
 def test_values_that_cannot_work(words, says):
     done = template(words, check=False)

@@ -77,6 +77,11 @@ readinessProbe:
 {{- end -}}
 {{- end }}
 
+{{/* How replicas reach each other; empty: they do not. */}}
+{{- define "rac.peer" -}}
+{{- if and .Values.state.redis.url (not .Values.tls.secretName) }}{{ .Values.state.peerAddress }}{{ end -}}
+{{- end }}
+
 {{/* The ports in a URL's authority, as a JSON list: (dict "url" … "default" 6379). */}}
 {{- define "rac.ports" -}}
 {{- $hosts := regexReplaceAll "^[a-z0-9+]+://([^@/?]*@)?([^/?]*).*$" .url "${2}" -}}
@@ -114,6 +119,9 @@ resources: {requests: {storage: {{ .Values.deployment.size }}}}
 {{- $shared := ne .Values.state.redis.url "" -}}
 {{- if and (or .Values.state.redis.password .Values.state.redis.secretName) (not $shared) -}}
 {{ fail "state.redis.url: where the Redis is that the password is for" }}
+{{- end -}}
+{{- if and (regexMatch "^[a-z+]+://[^@/]+@" .Values.state.redis.url) (not (include "rac.redis.secret" .)) -}}
+{{ fail "state.redis: a user needs a password: secretName or password" }}
 {{- end -}}
 {{- if eq .Values.mode "deployment" -}}
 {{- if and (gt (int $d.replicas) 1) (not $shared) -}}
