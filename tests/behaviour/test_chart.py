@@ -51,6 +51,10 @@ WITH_HELM = {
                     "--set-json", 'config={"cache.size":"16GiB","open":true}'],
     "replicas for some": ["--set", f"{REPLICAS},state.redis.secretName=redis", "--set-json", 'networkPolicy.from=[{"ipBlock":{"cidr":"10.0.0.0/8"}}]'],
     "edge with redis": ["--set", "state.redis.url=redis://redis.lab"],
+    "s3": ["--set-string", "blobs.s3.url=s3://rac/edge?endpoint=http://s3.lab:9000&path-style=1,blobs.s3.accessKeyId=AKIA,"
+                           "blobs.s3.secretAccessKey=only-in-the-secret"],
+    "s3 by a role": ["--set-string", "blobs.s3.url=s3://rac/edge?region=eu-central-1,"
+                                     r"serviceAccount.annotations.eks\.amazonaws\.com/role-arn=arn:aws:iam::1:role/rac"],
     "dev": ["--values", os.path.join(K8S, "dev", "values.yaml")],
     "small": ["--set", "webhook.enabled=false,mirror.enabled=false"],
     "removed": ["--set", "mirror.remove=true"],
@@ -269,6 +273,34 @@ def test_the_way_to_redis_is_open(name, wanted):
 
 
 @needs_helm
+@pytest.mark.parametrize("url, wanted", [
+    ("s3://rac/edge?endpoint=http://s3.lab:9000&path-style=1", {9000}), ("s3://rac?region=a&endpoint=https://10.0.0.7:8443", {8443}),
+    ("s3://rac?endpoint=http%3A%2F%2Fs3.lab%3A9000%2Fdeep&path-style=1", {9000}), ("s3://rac?endpoint=http://s3.lab/x:1", set()),
+    ("s3://rac?region=eu-central-1", set()), ("s3://rac/e:7?endpoint=https://s3.lab", set()),
+])
+def test_the_way_to_s3_is_open(url, wanted):
+    made = list(yaml.load_all(template(["--set-string", f"blobs.s3.url={url}"]).stdout, Loader=LOADER))
+    policy, = [p for p in of(made, "NetworkPolicy") if p["metadata"]["name"] == "rac-proxy"]
+    assert ports(policy["spec"]["egress"]) == {53, 443, 80} | wanted
+
+
+@needs_helm
+def test_the_keys_of_the_bucket_are_in_a_secret_alone():
+    made = rendered("s3")
+    secret, = [s for s in of(made, "Secret") if s["metadata"]["name"] == "rac-proxy-s3"]
+    assert {k: base64.b64decode(v).decode() for k, v in secret["data"].items()} == {"AWS_ACCESS_KEY_ID": "AKIA",
+                                                                                   "AWS_SECRET_ACCESS_KEY": "only-in-the-secret"}
+    assert "only-in-the-secret" not in json.dumps([m for m in made if m["kind"] != "Secret"])
+    for w in workloads(made):
+        for c in containers(w["spec"]["template"]):
+            refs = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in c.get("env", []) if "secretKeyRef" in e.get("valueFrom", {})}
+            assert set(refs) == ({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} if c["name"] == "proxy" else set())
+            assert all((r["name"], r["key"], r["optional"]) == ("rac-proxy-s3", name, name == "AWS_SESSION_TOKEN") for name, r in refs.items())
+    account, = of(rendered("s3 by a role"), "ServiceAccount")
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/rac"}
+
+
+@needs_helm
 @pytest.mark.parametrize("name, from_proxies, from_others", [
     ("default", False, False), ("cluster", False, True), ("edge with redis", True, False), ("all", False, True), ("replicas for some", True, True),
     ("replicas", False, True),  # everybody: nodes are no pods
@@ -355,6 +387,9 @@ def test_helm_finds_nothing_wrong():
     (["--set", "state.redis.url=redis://rac:password@redis.lab"], "url"),
     (["--set", "state.redis.url=http://redis.lab"], "url"),
     (["--set", "config.state=redis://redis.lab"], "config"), (["--set", "config.shutdown.grace=1m"], "config"),
+    (["--set", "config.blobs=s3://a"], "config"), (["--set", "blobs.s3.url=http://a"], "url"), (["--set", "blobs.s3.secretName=a"], "blobs.s3.url"),
+    (["--set", "blobs.s3.url=s3://a,blobs.s3.accessKeyId=a"], "go together"),
+    (["--set", "blobs.s3.url=s3://a,blobs.s3.accessKeyId=a,blobs.s3.secretAccessKey=b,blobs.s3.secretName=c"], "either accessKeyId"),
     (["--set", "config.peer-address=http://a"], "config"), (["--set", "state.peerAddress=10.0.0.1"], "peerAddress"),
 ])
 def test_values_that_cannot_work(words, says):

@@ -107,6 +107,11 @@ def test_its_parts_fit():
     arguments = container["args"]
     assert arguments[arguments.index("--requirepass") + 1] == told["password"]
     assert arguments[arguments.index("--maxmemory-policy") + 1] == "noeviction" and "--appendonly" in arguments
+    bucket, s3 = values["blobs"]["s3"], documents("s3.yaml")
+    service = find(s3, "Service", "s3")
+    name, port = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc", service["spec"]["ports"][0]["port"]
+    assert bucket["url"].startswith(f"s3://rac/blobs?endpoint=http://{name}:{port}&")
+    assert find(s3, "Secret", "s3-keys")["stringData"] == {"AWS_ACCESS_KEY_ID": bucket["accessKeyId"], "AWS_SECRET_ACCESS_KEY": bucket["secretAccessKey"]}
     assert find(app, "Namespace", "demo")["metadata"]["labels"] == {"rac-proxy/rewrite": "enabled"}
     assert not find(app, "Deployment", "app")["spec"]["template"]["metadata"]["labels"].keys() & {"rac-proxy/rewrite"}
     for found in redis, documents("s3.yaml"), app:

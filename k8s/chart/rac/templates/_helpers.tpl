@@ -82,6 +82,21 @@ readinessProbe:
 {{- if and .Values.state.redis.url (not .Values.tls.secretName) }}{{ .Values.state.peerAddress }}{{ end -}}
 {{- end }}
 
+{{/* The Secret with the keys of the bucket; empty: a role has them. */}}
+{{- define "rac.s3.secret" -}}
+{{- with .Values.blobs.s3 -}}
+{{- if and .accessKeyId .secretName }}{{ fail "blobs.s3: either accessKeyId or secretName" }}{{ end -}}
+{{- if ne (empty .accessKeyId) (empty .secretAccessKey) }}{{ fail "blobs.s3: accessKeyId and secretAccessKey go together" }}{{ end -}}
+{{- if and (or .accessKeyId .secretName) (not .url) }}{{ fail "blobs.s3.url: the bucket that the keys are for" }}{{ end -}}
+{{- ternary (printf "%s-s3" (include "rac.name" $)) .secretName (ne .accessKeyId "") -}}
+{{- end -}}
+{{- end }}
+
+{{/* The port of its endpoint, if it says one. */}}
+{{- define "rac.s3.port" -}}
+{{- regexReplaceAll "^.*[?&]endpoint=https?(:|%3A)(//|%2F%2F)([^&/%]|%3A)*?(:|%3A)([0-9]+)([&/%].*)?$" .Values.blobs.s3.url "${5}" | regexFind "^[0-9]+$" -}}
+{{- end }}
+
 {{/* The ports in a URL's authority, as a JSON list: (dict "url" … "default" 6379). */}}
 {{- define "rac.ports" -}}
 {{- $hosts := regexReplaceAll "^[a-z0-9+]+://([^@/?]*@)?([^/?]*).*$" .url "${2}" -}}
