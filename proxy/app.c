@@ -79,7 +79,7 @@ static void worker_end(struct loop *loop, void *arg)
         loop_run_once(loop, 10);
         bool busy = metric_value(fills) || jobs_unfinished(app->jobs) || jobs_unfinished(app->layer_jobs) ||
                     app->state->writes_waiting || access_is_busy(app->access) ||
-                    (app->records && jobs_unfinished(records_jobs(app->records)));
+                    (app->records && records_are_busy(app->records));
         quiet = busy ? 0 : quiet + 1;
     }
     upstream_client_free(w->client);

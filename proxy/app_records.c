@@ -30,7 +30,7 @@ static void make_webhooks(struct app *app)
             .public_address = o->public_host ? o->public_host : http_server_address(app->server, 0),
             .tls = o->tls_certificate != NULL,
         };
-        app->webhooks[i] = webhook_new(app->records, &config);
+        app->webhooks[i] = webhook_new(app->records, app->state->shared ? app->state : NULL, &config);
     }
 }
 
@@ -41,7 +41,8 @@ int app_records_open(struct app *app, struct err *err)
     const struct journal_limits limits = {.keep_days = (uint32_t)((o->pulls_keep_ms + DAY_MS - 1) / DAY_MS),
                                           .sum_days =
                                               (uint32_t)((o->pulls_keep_sums_ms + DAY_MS - 1) / DAY_MS),
-                                          .max_bytes = o->pulls_size_bytes};
+                                          .max_bytes = o->pulls_size_bytes,
+                                          .shared = app->state->shared};
     if (!o->pulls_record)
         return 0;
     if (sqlite_journal_open(o->data_dir, &limits, false, &journal, err) < 0) {
@@ -51,6 +52,7 @@ int app_records_open(struct app *app, struct err *err)
         return 0;
     }
     const struct records_config config = {.journal = journal,
+                                          .state = app->state->shared ? app->state : NULL,
                                           .workers = http_server_workers(app->server),
                                           .check_window_ms = o->pulls_check_window_ms};
     app->records = app->registry.records = app->api.records = records_new(&config);
@@ -70,21 +72,25 @@ void app_records_drain(struct app *app)
         loop_post(http_server_loop(app->server, i), end_events, NULL);
 }
 
-static void start_webhooks(void *arg)
+static void start_records(void *arg)
 {
     struct app *app = arg;
     struct loop *loop = http_server_loop(app->server, 0);
+    if (app->records)
+        records_start(app->records, loop);
     for (size_t i = 0; i < app->webhook_count; ++i)
         webhook_start(app->webhooks[i], loop, app->env.client(loop));
 }
 
 void app_records_start(struct app *app)
 {
-    loop_post(http_server_loop(app->server, 0), start_webhooks, app);
+    loop_post(http_server_loop(app->server, 0), start_records, app);
 }
 
 void app_records_stop(struct app *app)
 {
+    if (app->records)
+        records_stop(app->records);
     for (size_t i = 0; i < app->webhook_count; ++i)
         webhook_stop(app->webhooks[i]);
 }

@@ -89,10 +89,10 @@ static bool add_record(void *arg, const struct journal_record *r)
 {
     struct events *e = arg;
     struct journal *j = records_journal(e->records);
-    char id[JOURNAL_ID_LEN + 1];
+    char id[JOURNAL_EVENT_MAX];
     cleanup_buf struct buf json = {0};
     record_format_json(j, r, &json);
-    format_event(&e->piece, journal_id(j, r, id), r->kind, json.p, json.len);
+    format_event(&e->piece, journal_event_id(j, r, id), r->kind, json.p, json.len);
     e->read_to = r->number;
     return e->piece.len < PIECE_BYTES;
 }
@@ -191,39 +191,107 @@ static void pull(struct request *r, void *arg)
 
 /* ---- birth and end ---- */
 
-/* Where to begin; -1: the request is answered. */
-static int begin_after(struct api *api, struct request *r, uint64_t *ret)
+static void begin(struct api *api, struct request *r, uint64_t after);
+
+/* An id that the journal must be asked about. */
+struct resume {
+    unsigned refs;     /* the request's, and the job's */
+    struct request *r; /* NULL: gone */
+    struct api *api;
+    size_t len;
+    char id[JOURNAL_EVENT_MAX];
+    uint64_t after;
+    struct err err;
+    bool failed;
+};
+
+static void resume_unref(struct resume *u)
+{
+    if (--u->refs == 0)
+        free(u);
+}
+
+static void on_resume_over(void *arg)
+{
+    struct resume *u = arg;
+    u->r = NULL;
+    resume_unref(u);
+}
+
+static void refuse_id(struct request *r)
+{
+    api_message(r, 400, "Last-Event-ID is no id of a record here");
+}
+
+static void find_after(void *arg)
+{
+    struct resume *u = arg;
+    struct journal *j = records_journal(u->api->records);
+    u->failed = j->ops->resume(j, u->id, u->len, &u->after, &u->err) < 0;
+}
+
+static void on_found(void *arg)
+{
+    struct resume *u = arg;
+    if (u->r && u->failed && u->err.code == ERR_NOT_FOUND)
+        refuse_id(u->r);
+    else if (u->r && u->failed)
+        api_err(u->r, &u->err);
+    else if (u->r)
+        begin(u->api, u->r, u->after);
+    resume_unref(u);
+}
+
+static void begin_behind(struct api *api, struct request *r, struct slice id)
+{
+    struct journal *j = records_journal(api->records);
+    uint64_t after;
+    if (!j->shared) {
+        if (!journal_id_number(j, id.p, id.len, &after) || after > feed_last(records_feed(api->records)))
+            refuse_id(r);
+        else
+            begin(api, r, after);
+        return;
+    }
+    if (id.len >= JOURNAL_EVENT_MAX) {
+        refuse_id(r);
+        return;
+    }
+    struct resume *u = mem_new(struct resume);
+    u->refs = 2;
+    u->r = r;
+    u->api = api;
+    u->len = id.len;
+    memcpy(u->id, id.p, id.len);
+    request_on_dispose(r, on_resume_over, u);
+    jobs_submit(records_jobs(api->records), request_loop(r), find_after, on_found, u);
+}
+
+void events_handle(struct api *api, struct request *r)
 {
     static const char *const names[] = {"last-event-id", NULL};
     struct err err;
     const char *param;
     struct slice id = request_header(r, "last-event-id");
-    if (params_check(r, names, &err) < 0 ||
-        params_text(r, "last-event-id", JOURNAL_ID_LEN, &param, &err) < 0) {
-        api_err(r, &err);
-        return -1;
-    }
-    if (!id.len && param) /* where a first request cannot have the header */
-        id = slice_of(param);
-    if (!id.len) {
-        *ret = feed_last(records_feed(api->records));
-    } else if (!journal_id_number(records_journal(api->records), id.p, id.len, ret) ||
-               *ret > feed_last(records_feed(api->records))) {
-        api_message(r, 400, "Last-Event-ID is no id of a record here");
-        return -1;
-    }
-    return 0;
-}
-
-void events_handle(struct api *api, struct request *r)
-{
-    uint64_t after;
     if (!api->records) {
         api_message(r, 503, "pulls are not recorded here (pulls.record)");
         return;
     }
-    if (begin_after(api, r, &after) < 0)
+    if (params_check(r, names, &err) < 0 ||
+        params_text(r, "last-event-id", JOURNAL_EVENT_MAX - 1, &param, &err) < 0) {
+        api_err(r, &err);
         return;
+    }
+    if (!id.len && param) /* where a first request cannot have the header */
+        id = slice_of(param);
+    if (id.len)
+        begin_behind(api, r, id);
+    else
+        begin(api, r, feed_last(records_feed(api->records)));
+}
+
+static void begin(struct api *api, struct request *r, uint64_t after)
+{
     if (is_ending || atomic_fetch_add(&stream_count, 1) >= STREAMS_MAX) {
         if (!is_ending)
             atomic_fetch_sub(&stream_count, 1);

@@ -15,7 +15,7 @@ struct pulls_call {
     struct journal_query query;
     uint32_t limit, count;
     bool more;
-    char last_id[JOURNAL_ID_LEN + 1];
+    char last_id[JOURNAL_ID_LEN + 1], cursor[JOURNAL_ID_LEN + 1];
     char image[512], node[RECORDS_TEXT_MAX + 1], location[RECORDS_TEXT_MAX + 1];
 };
 
@@ -38,6 +38,10 @@ static int run(struct journal_call *call, struct err *err)
 {
     struct pulls_call *c = (struct pulls_call *)call;
     struct journal *j = records_journal(call->records);
+    if (c->cursor[0] && j->ops->find(j, c->cursor, strlen(c->cursor), &c->query.before, err) < 0)
+        return err->code != ERR_NOT_FOUND
+                   ? -1
+                   : err_set(err, ERR_INVALID, "'cursor' is the 'next' of a page before, or a record's id");
     (void)buf_add_str(&call->body, "{\"pulls\":[");
     if (j->ops->read(j, &c->query, add, c, err) < 0)
         return -1;
@@ -85,8 +89,7 @@ static int read_query(struct api *api, struct request *r, struct journal_call *c
         params_uint(r, "limit", 1, LIMIT_MAX, &limit, err) < 0 ||
         params_text(r, "cursor", JOURNAL_ID_LEN, &cursor, err) < 0)
         return -1;
-    if (cursor && !journal_id_number(records_journal(c->call.records), cursor, strlen(cursor), &q->before))
-        return err_set(err, ERR_INVALID, "'cursor' is the 'next' of a page before, or a record's id");
+    (void)keep(c->cursor, sizeof c->cursor, cursor);
     if (q->since_ms != INT64_MIN && q->until_ms != INT64_MAX && q->since_ms >= q->until_ms)
         return err_set(err, ERR_INVALID, "'since' is not before 'until'");
     q->image = keep(c->image, sizeof c->image, image);

@@ -13,7 +13,7 @@
 struct kept {
     uint64_t number;
     enum journal_kind kind;
-    char id[JOURNAL_ID_LEN + 1];
+    char id[JOURNAL_EVENT_MAX];
     char *json;
     size_t len;
 };
@@ -93,7 +93,7 @@ void feed_publish(struct feed *f, const struct journal_record *r)
         k->len = b.len;
         k->json = buf_take(&b);
         f->bytes += k->len;
-        (void)journal_id(f->journal, r, k->id);
+        (void)journal_event_id(f->journal, r, k->id);
     }
     f->last = r->number;
     pthread_mutex_unlock(&f->lock);

@@ -32,9 +32,9 @@ struct feed_reader *feed_open(struct feed *f, struct loop *loop, loop_fn *fn, vo
 void feed_close(struct feed_reader *r); /* on its loop */
 void feed_wait(struct feed_reader *r, uint64_t after);
 
-/* Records behind `after` as they are kept, whole ones, oldest first, as `each` formats them, until `out` has
- * max_bytes or more. True with *ret_last the last one's number (or `after`, if there is none yet); false:
- * they are not kept any more, the journal has them. */
+/* Records behind `after` as they are kept, whole ones, oldest first, as `each` formats them (id:
+ * journal_event_id), until `out` has max_bytes or more. True with *ret_last the last one's number (or
+ * `after`, if there is none yet); false: they are not kept any more, the journal has them. */
 typedef void feed_format_fn(struct buf *out, const char *id, enum journal_kind kind, const char *json,
                             size_t len);
 bool feed_read(struct feed *f, uint64_t after, size_t max_bytes, feed_format_fn *each, struct buf *out,

@@ -17,58 +17,22 @@
 #include "common/mem.h"
 #include "common/need.h"
 #include "common/metrics.h"
-#include "proxy/records/collect.h"
 #include "proxy/records/feed.h"
+#include "proxy/records/records_impl.h"
 #include "proxy/records/ring.h"
 
-#define RING_BYTES  ((size_t)8 << 20) /* a worker: about 40,000 reports */
-#define GATHER_MS   100               /* between two transactions */
-#define BACKLOG_MAX 20000             /* records that wait for a journal that does not take them */
-#define RETRY_MS    1000
-#define TIDY_MS     60000
-#define COMPLAIN_MS 60000
-#define NICE        19 /* serving comes first */
-#define READERS     2
-#define CURSORS_MAX 64
-#define CURSOR_NAME 128
-#define REPORT_MAX  ((size_t)2560) /* bytes: all texts as long as they may be */
+#define RING_BYTES ((size_t)8 << 20) /* a worker: about 40,000 reports */
+#define GATHER_MS  100               /* between two transactions */
+#define RETRY_MS   1000
+#define TIDY_MS    60000
+#define NICE       19 /* serving comes first */
+#define READERS    2
+#define REPORT_MAX ((size_t)2560) /* bytes: all texts as long as they may be */
 /* What is looked at between two transactions, a worker: 5,000 pulls a second, some hundredths of its core.
  * More of them wait in the rings. Low priority alone does not keep a machine that serves all it can from
  * being slowed: the scheduler weighs threads within their group only. A report of a blob costs an eighth. */
 #define TURN_WEIGHT     4000u
 #define MANIFEST_WEIGHT 8u
-
-struct saved_cursor {
-    char name[CURSOR_NAME];
-    uint64_t number;
-    bool is_due;
-};
-
-struct records {
-    struct journal *journal;
-    struct jobs *jobs;
-    struct feed *feed;
-    unsigned workers;
-    struct ring **ring;
-    int wake_fd;
-    atomic_bool is_asleep, is_ending;
-    _Atomic int64_t wall_ms; /* what wall time is ahead of the monotonic clock: one clock is asked, not two */
-    struct metric *written_pulls, *written_checks, *dropped_records, *failed, *seconds, *waiting;
-    pthread_t thread;
-    pthread_mutex_t cursor_lock;
-    struct saved_cursor cursor[CURSORS_MAX];
-
-    /* the thread's */
-    struct collect *collect;
-    struct collected *backlog;
-    size_t backlog_count;
-    struct journal_update *updates;
-    size_t update_count, update_room;
-    struct journal_pending *pending;
-    size_t pending_count, pending_room;
-    uint64_t lost; /* records */
-    uint64_t complained_ms, complained_dropped, retry_ms, tidy_ms;
-};
 
 /* ---- reporting: any worker ---- */
 
@@ -178,6 +142,14 @@ void records_blob_end(struct records *c, unsigned worker, const struct records_b
         report_blob(c, worker, REPORT_BLOB_END, blob);
 }
 
+void records_give(struct records *c, enum records_incoming_kind kind, struct records_incoming *in)
+{
+    pthread_mutex_lock(&c->cursor_lock);
+    c->incoming[kind] = in;
+    pthread_mutex_unlock(&c->cursor_lock);
+    wake(c);
+}
+
 void records_save_cursor(struct records *c, const char *name, uint64_t number)
 {
     pthread_mutex_lock(&c->cursor_lock);
@@ -194,151 +166,6 @@ void records_save_cursor(struct records *c, const char *name, uint64_t number)
     wake(c);
 }
 
-/* ---- what the collector gives out ---- */
-
-static void on_record(void *arg, struct collected *one)
-{
-    struct records *c = arg;
-    if (c->backlog_count >= BACKLOG_MAX) {
-        metric_inc(c->dropped_records);
-        ++c->lost;
-        collect_lost(one);
-        return;
-    }
-    DL_APPEND(c->backlog, one);
-    ++c->backlog_count;
-}
-
-static void on_update(void *arg, const struct journal_update *u)
-{
-    struct records *c = arg;
-    if (c->update_count >= BACKLOG_MAX)
-        return;
-    if (c->update_count == c->update_room) {
-        c->update_room = c->update_room ? c->update_room * 2 : 64;
-        c->updates = mem_realloc(c->updates, c->update_room * sizeof *c->updates);
-    }
-    c->updates[c->update_count] = *u;
-    c->updates[c->update_count++].platform = mem_strdup(u->platform);
-}
-
-static void on_pending(void *arg, const struct journal_pending *p)
-{
-    struct records *c = arg;
-    if (c->pending_count >= 2 * COLLECT_NOTES)
-        return;
-    if (c->pending_count == c->pending_room) {
-        c->pending_room = c->pending_room ? c->pending_room * 2 : 64;
-        c->pending = mem_realloc(c->pending, c->pending_room * sizeof *c->pending);
-    }
-    c->pending[c->pending_count] = *p;
-    c->pending[c->pending_count++].p = p->p ? mem_dup(p->p, p->len) : NULL;
-}
-
-/* ---- the journal ---- */
-
-static void complain(struct records *c, const struct err *err)
-{
-    uint64_t now_ms = clock_mono_ms(), dropped = c->lost + records_refused(c);
-    if (c->complained_ms && now_ms - c->complained_ms < COMPLAIN_MS)
-        return;
-    if (err)
-        log_error("pull records are not written: pulls go on", F_ERR(err), F_U("waiting", c->backlog_count),
-                  F_U("dropped", dropped - c->complained_dropped));
-    else if (dropped != c->complained_dropped)
-        log_warn("pull records were dropped: more came than could be written",
-                 F_U("dropped", dropped - c->complained_dropped));
-    else
-        return;
-    c->complained_dropped = dropped;
-    c->complained_ms = now_ms;
-}
-
-static size_t take_cursors(struct records *c, struct journal_cursor *ret, struct saved_cursor *copy)
-{
-    size_t n = 0;
-    pthread_mutex_lock(&c->cursor_lock);
-    for (int i = 0; i < CURSORS_MAX; ++i) {
-        if (!c->cursor[i].is_due)
-            continue;
-        copy[n] = c->cursor[i];
-        ret[n] = (struct journal_cursor){copy[n].name, copy[n].number};
-        ++n;
-        c->cursor[i].is_due = false;
-    }
-    pthread_mutex_unlock(&c->cursor_lock);
-    return n;
-}
-
-static void give_back_cursors(struct records *c, const struct saved_cursor *copy, size_t n)
-{
-    pthread_mutex_lock(&c->cursor_lock);
-    for (size_t i = 0; i < n; ++i)
-        for (int k = 0; k < CURSORS_MAX; ++k)
-            if (strcmp(c->cursor[k].name, copy[i].name) == 0)
-                c->cursor[k].is_due = true; /* with a younger number, if there is one */
-    pthread_mutex_unlock(&c->cursor_lock);
-}
-
-static void written(struct records *c, struct journal_record *records)
-{
-    size_t i = 0;
-    struct collected *one, *next;
-    DL_FOREACH_SAFE (c->backlog, one, next) {
-        one->r.number = records[i].number;
-        one->r.made_ms = records[i].made_ms;
-        metric_inc(one->r.kind == JOURNAL_PULL ? c->written_pulls : c->written_checks);
-        feed_publish(c->feed, &one->r);
-        ++i;
-        DL_DELETE(c->backlog, one);
-        collect_written(one);
-    }
-    c->backlog_count = 0;
-    for (i = 0; i < c->update_count; ++i)
-        free((void *)(uintptr_t)c->updates[i].platform);
-    for (i = 0; i < c->pending_count; ++i)
-        free((void *)(uintptr_t)c->pending[i].p);
-    c->update_count = c->pending_count = 0;
-    if (i || records)
-        feed_wake(c->feed);
-}
-
-/* All that waits, in one transaction. */
-static bool write_batch(struct records *c)
-{
-    struct journal_cursor cursors[CURSORS_MAX];
-    struct saved_cursor copies[CURSORS_MAX];
-    struct err err;
-    size_t n = 0;
-    struct journal_batch b = {.updates = c->updates,
-                              .update_count = c->update_count,
-                              .pending = c->pending,
-                              .pending_count = c->pending_count,
-                              .cursors = cursors,
-                              .cursor_count = take_cursors(c, cursors, copies)};
-    if (!c->backlog_count && !b.update_count && !b.pending_count && !b.cursor_count)
-        return true;
-    cleanup_free struct journal_record *records = mem_alloc(c->backlog_count * sizeof *records + 1);
-    struct collected *one;
-    DL_FOREACH (c->backlog, one)
-        records[n++] = one->r;
-    b.records = records;
-    b.record_count = n;
-    uint64_t begin_us = clock_mono_us();
-    int rc = c->journal->ops->write(c->journal, &b, &err);
-    metric_observe_us(c->seconds, clock_mono_us() - begin_us);
-    if (rc < 0) {
-        metric_inc(c->failed);
-        give_back_cursors(c, copies, b.cursor_count);
-        metric_set(c->waiting, c->backlog_count);
-        complain(c, &err);
-        return false;
-    }
-    written(c, records);
-    metric_set(c->waiting, 0);
-    return true;
-}
-
 static void tidy(struct records *c)
 {
     struct err err;
@@ -347,7 +174,7 @@ static void tidy(struct records *c)
         return;
     int more = c->journal->ops->tidy(c->journal, clock_wall_ms(), &err);
     if (more < 0)
-        complain(c, &err);
+        records_complain(c, &err);
     c->tidy_ms = more > 0 ? now_ms : now_ms + TIDY_MS;
 }
 
@@ -386,10 +213,10 @@ static bool rings_are_empty(struct records *c)
     return true;
 }
 
-static bool cursor_is_due(struct records *c)
+static bool something_is_due(struct records *c)
 {
-    bool due = false;
     pthread_mutex_lock(&c->cursor_lock);
+    bool due = c->incoming[RECORDS_ARRIVED] || c->incoming[RECORDS_FORWARDED];
     for (int i = 0; i < CURSORS_MAX; ++i)
         due = due || c->cursor[i].is_due;
     pthread_mutex_unlock(&c->cursor_lock);
@@ -400,7 +227,7 @@ static bool cursor_is_due(struct records *c)
 static void sleep_until(struct records *c, uint64_t due_us)
 {
     atomic_store(&c->is_asleep, true);
-    if (rings_are_empty(c) && !cursor_is_due(c) && !c->is_ending) {
+    if (rings_are_empty(c) && !something_is_due(c) && !c->is_ending) {
         uint64_t now_us = clock_mono_us(), tidy_us = c->tidy_ms * 1000;
         due_us = tidy_us < due_us ? tidy_us : due_us;
         struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
@@ -448,9 +275,9 @@ static void *run(void *arg)
         set_wall(c);
         bool more = take_reports(c, clock_mono_us());
         uint64_t due_us = collect_tick(c->collect, clock_mono_us()), now_ms = clock_mono_ms();
-        if (now_ms >= c->retry_ms && !write_batch(c))
+        if (now_ms >= c->retry_ms && !records_write_batch(c))
             c->retry_ms = clock_mono_ms() + RETRY_MS;
-        complain(c, NULL);
+        records_complain(c, NULL);
         tidy(c);
         if (!more && c->retry_ms <= now_ms)
             sleep_until(c, due_us);
@@ -459,9 +286,9 @@ static void *run(void *arg)
     /* A store that fails is not asked again for each turn: what it cannot take is counted. */
     bool works = true;
     while (take_reports(c, UINT64_MAX))
-        works = works && write_batch(c);
+        works = works && records_write_batch(c);
     collect_finish(c->collect);
-    (void)write_batch(c);
+    (void)records_write_batch(c);
     return NULL;
 }
 
@@ -470,7 +297,7 @@ static void *run(void *arg)
 struct records *records_new(const struct records_config *config)
 {
     struct records *c = mem_new(struct records);
-    const struct collect_out out = {on_record, on_update, on_pending, c};
+    const struct collect_out out = {records_take_record, records_take_update, records_take_pending, c};
     c->journal = config->journal;
     c->workers = config->workers;
     c->ring = mem_zalloc(c->workers * sizeof(struct ring *));
@@ -487,6 +314,8 @@ struct records *records_new(const struct records_config *config)
     c->feed = feed_new(c->journal);
     c->collect = collect_new(config->check_window_ms, &out);
     pthread_mutex_init(&c->cursor_lock, NULL);
+    if (config->state)
+        c->share = share_new(c, config->state);
     set_wall(c);
     need_thread(&c->thread, "thread for pull records", run, c);
     return c;
@@ -501,6 +330,9 @@ void records_free(struct records *c)
     wake(c);
     (void)pthread_join(c->thread, NULL);
     jobs_free(c->jobs);
+    if (c->share)
+        share_finish(c->share);
+    share_free(c->share);
     struct collected *one, *next;
     DL_FOREACH_SAFE (c->backlog, one, next) {
         DL_DELETE(c->backlog, one);
@@ -521,6 +353,23 @@ void records_free(struct records *c)
     c->journal->ops->close(c->journal);
     pthread_mutex_destroy(&c->cursor_lock);
     free(c);
+}
+
+void records_start(struct records *c, struct loop *loop)
+{
+    if (c->share)
+        share_start(c->share, loop);
+}
+
+void records_stop(struct records *c)
+{
+    if (c->share)
+        share_stop(c->share);
+}
+
+bool records_are_busy(struct records *c)
+{
+    return jobs_unfinished(c->jobs) || (c->share && share_is_busy(c->share));
 }
 
 struct journal *records_journal(struct records *c)

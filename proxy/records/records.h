@@ -35,8 +35,11 @@
 
 struct records;
 
+struct state;
+
 struct records_config {
     struct journal *journal; /* taken over */
+    struct state *state;     /* with a stream: the records are those of all replicas; else NULL */
     unsigned workers;
     uint64_t check_window_ms;
 };
@@ -78,6 +81,24 @@ struct records_blob {
 };
 void records_blob_begin(struct records *c, unsigned worker, const struct records_blob *blob);
 void records_blob_end(struct records *c, unsigned worker, const struct records_blob *blob);
+
+/* For what goes on by itself: all three on one worker's loop. Only of a journal that replicas share. */
+void records_start(struct records *c, struct loop *loop);
+void records_stop(struct records *c);
+bool records_are_busy(struct records *c); /* something is under way that wants the loop; any thread */
+
+/* share.h's, for the records' thread to write; done(arg) comes on the loop when it is in the journal. Both it
+ * and what it points at stay until then, or until the records are freed. One of each kind at a time. */
+enum records_incoming_kind { RECORDS_ARRIVED, RECORDS_FORWARDED, RECORDS_INCOMING };
+struct records_incoming {
+    struct journal_arrival *arrivals;
+    size_t arrival_count;
+    uint64_t forwarded;
+    struct loop *loop;
+    loop_fn *done;
+    void *arg;
+};
+void records_give(struct records *c, enum records_incoming_kind kind, struct records_incoming *in);
 
 /* Readers. */
 struct journal *records_journal(struct records *c);

@@ -13,9 +13,22 @@
  * the last moment before a kill -9 is delivered again. A new endpoint begins with the next record. Waits
  * double from 200 ms up to `backoff`, each by a random quarter more or less; from `threshold` failures in a
  * row on they are all `backoff`.
+ *
+ * Where replicas share their records (share.h), one of them sends at a time: who has the turn of that
+ * endpoint, which it asks for before each request, and with which it says how far it got:
+ *
+ *     ASKING ── ours ──> READING the journal, in the order of the stream ──> ASKING ── ours ──> SENDING
+ *       ^  └─ another's, or the store is away: later                            │ not ours any more
+ *       └───────────────────────────────────────────────────────────────────────┘
+ *
+ * A turn ends by itself, `timeout` and WEBHOOK_TURN_MS after it was asked for; who gets it next goes on where
+ * the last one said it was.
  */
 #include "proxy/records/records.h"
+#include "proxy/state/state.h"
 #include "proxy/upstream/client.h"
+
+#define WEBHOOK_TURN_MS 15000
 
 struct webhook_config {
     const char *name, *url;
@@ -29,8 +42,9 @@ struct webhook_config {
 };
 
 struct webhook;
-/* The strings of config stay valid until webhook_free. */
-struct webhook *webhook_new(struct records *records, const struct webhook_config *config);
+/* state: of records that replicas share, else NULL. The strings of config stay valid until webhook_free. */
+struct webhook *webhook_new(struct records *records, struct state *state,
+                            const struct webhook_config *config);
 /* On the loop, with its client. */
 void webhook_start(struct webhook *w, struct loop *loop, struct upstream_client *client);
 /* On the loop: nothing is sent any more. */

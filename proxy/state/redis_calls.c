@@ -160,6 +160,9 @@ const struct state_ops redis_state_ops = {
     .names = names,
     .lease_take = redis_lease_take,
     .lease_keep = redis_lease_keep,
+    .stream_put = redis_stream_put,
+    .stream_get = redis_stream_get,
+    .turn_take = redis_turn_take,
     .check = check,
     .close = redis_state_close,
 };

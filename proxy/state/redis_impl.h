@@ -26,6 +26,8 @@
 #define REDIS_STATE_WAITING_MAX  100000              /* calls that wait for their answer */
 #define REDIS_STATE_BYTES_MAX    ((size_t)128 << 20) /* of their commands */
 #define REDIS_STATE_DROPS_MAX    10000               /* drops that wait for Redis to be back */
+#define REDIS_STATE_STREAM_MAX   100000              /* entries of the stream, about */
+#define REDIS_STATE_PIECE_MAX    1000                /* of them at once */
 #define REDIS_STATE_NAMES_MAX    10000               /* of one answer of names */
 
 /* ---- redis_script.c ---- */
@@ -49,6 +51,9 @@ enum redis_script_id {
     REDIS_NAMES,
     REDIS_LEASE_TAKE,
     REDIS_LEASE_KEEP,
+    REDIS_STREAM_PUT,
+    REDIS_STREAM_GET,
+    REDIS_TURN_TAKE,
     REDIS_SCRIPT_COUNT,
     REDIS_PLAIN = REDIS_SCRIPT_COUNT, /* no script: the words are a command */
 };
@@ -99,6 +104,8 @@ struct redis_call {
         state_token_fn *token;
         state_count_fn *count;
         state_lease_fn *lease;
+        state_piece_fn *piece;
+        state_turn_fn *turn;
     } fn;
     void *arg;
     /* what the answer is to be made of, besides the result */
@@ -199,6 +206,12 @@ void redis_token_get(struct state *s, struct loop *loop, const uint8_t key[STATE
 void redis_token_drop(struct state *s, struct loop *loop, const uint8_t key[STATE_TOKEN_KEY],
                       state_done_fn *done, void *arg);
 void redis_token_pulled(struct state *s, const uint8_t key[STATE_TOKEN_KEY], uint64_t pulls);
+void redis_stream_put(struct state *s, struct loop *loop, const char *replica,
+                      const struct state_entry *entries, size_t count, state_done_fn *done, void *arg);
+void redis_stream_get(struct state *s, struct loop *loop, const char *epoch, uint64_t after, size_t n,
+                      state_piece_fn *fn, void *arg);
+void redis_turn_take(struct state *s, struct loop *loop, const struct state_turn *turn, state_turn_fn *fn,
+                     void *arg);
 void redis_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,
                        void *arg);
 void redis_lease_take(struct state *s, struct loop *loop, const struct digest *digest, const char *holder,

@@ -20,6 +20,10 @@
  *     token-ends           sorted set   key by expires_ms
  *     lease:<digest>       hash   fence, done, holder; expires
  *     lease-fence          string   the last fence
+ *     records              stream, one field a entry; records-epoch: a random name of it
+ *     delivered:<replica>  string       the last entry of that replica, as it calls it
+ *     turn:<task>          string       who does it; expires
+ *     position:<task>      string       how far it got in the stream
  *
  * A link stands in two hashes, once by manifest and once by object, so that neither question has to look
  * through what is not asked for. A layer that thousands of manifests share is found by one random field of
@@ -136,6 +140,29 @@ const char *const redis_script_text[REDIS_SCRIPT_COUNT] = {
     [REDIS_LEASE_KEEP] = HEAD "local key=P..'lease:'..A[1] if C('HGET',key,'fence')~=A[2] then return 0 end "
                               "if A[3]=='0' then C('DEL',key) return 1 end "
                               "C('HSET',key,'done',A[4]) C('PEXPIRE',key,A[3]) return 1",
+    /* replica, random, most entries, how long to remember it, {name, bytes}… */
+    [REDIS_STREAM_PUT] =
+        HEAD "C('SET',P..'records-epoch',A[2],'NX') local key=P..'delivered:'..A[1] local last=C('GET',key) "
+             "local first=5 for i=#A-1,5,-2 do if A[i]==last then first=i+2 break end end "
+             "for i=first,#A,2 do C('XADD',P..'records','MAXLEN','~',A[3],'*','r',A[i+1]) end "
+             "C('SET',key,A[#A-1],'EX',A[4]) return 1",
+    /* epoch, after, n -> epoch, {id, bytes}… */
+    [REDIS_STREAM_GET] =
+        HEAD "local epoch=C('GET',P..'records-epoch') if not epoch then return {''} end local all={epoch} "
+             "for _,e in ipairs(C('XRANGE',P..'records',epoch==A[1] and '('..A[2] or '-','+','COUNT',A[3])) "
+             "do all[#all+1]=e[1] all[#all+1]=e[2][2] end return all",
+    /* task, holder, how long in ms ('0': no more), done or '', known or '' -> '1' if it is ours, place */
+    [REDIS_TURN_TAKE] = HEAD
+    "local key,at=P..'turn:'..A[1],P..'position:'..A[1] local who,place=C('GET',key),C('GET',at) "
+    "if who and who~=A[2] then return {'0',place or '0-0'} end "
+    "local function n(x) local a,b=string.match(x or '0-0','^(%d+)-(%d+)$') "
+    "return tonumber(a),tonumber(b) end "
+    "if A[4]~='' then local a,b=n(A[4]) local c,d=n(place) "
+    "if a>c or a==c and b>d then place=A[4] C('SET',at,place) end end "
+    "if A[3]=='0' then if who then C('DEL',key) end return {'0',place or '0-0'} end "
+    "C('SET',key,A[2],'PX',A[3]) "
+    "if not place then place=A[5] if place=='' then local e=C('XREVRANGE',P..'records','+','-','COUNT',1) "
+    "place=e[1] and e[1][1] or '0-0' end C('SET',at,place) end return {'1',place}",
 };
 
 void redis_script_sha1(enum redis_script_id id, char ret[REDIS_SHA1 + 1])

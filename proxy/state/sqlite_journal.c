@@ -111,7 +111,11 @@ void journal_reader_give(struct sqlite_journal *j, struct journal_conn *c)
 static void stats(struct journal *base, struct journal_stats *ret)
 {
     struct sqlite_journal *j = (struct sqlite_journal *)base;
-    *ret = (struct journal_stats){.bytes = j->shown_bytes, .first = j->shown_first, .last = j->shown_last};
+    *ret = (struct journal_stats){.bytes = j->shown_bytes,
+                                  .first = j->shown_first,
+                                  .last = j->shown_last,
+                                  .outbox = j->shown_outbox,
+                                  .place = j->shown_place};
 }
 
 static void free_all(struct sqlite_journal *j)
@@ -140,6 +144,9 @@ static const struct journal_ops ops = {
     .read = sqlite_journal_read,
     .demand = sqlite_journal_demand,
     .cursor = sqlite_journal_cursor,
+    .outbox = sqlite_journal_outbox,
+    .find = sqlite_journal_find,
+    .resume = sqlite_journal_resume,
     .stats = stats,
     .close = close_journal,
 };

@@ -9,6 +9,7 @@
  *     what     image, reference, digests, platform, of a manifest, as one number
  *     day      sums per image, day, location and node: what demand is read from, kept with each record
  *     pending  bytes that are to become records
+ *     outbox   numbers of records, and of what became of them, that are to be passed on to other replicas
  *
  * Records are found by number. made_ms grows with the number, so a time is looked up by bisection: no index
  * on time. The request's own time is before made_ms, by the largest
@@ -20,7 +21,7 @@
 #include "common/hash.h"
 #include "proxy/state/journal.h"
 
-#define JOURNAL_SCHEMA    1
+#define JOURNAL_SCHEMA    2
 #define JOURNAL_READERS   2
 #define JOURNAL_DAY_MS    INT64_C(86400000)
 #define JOURNAL_NAMES_MAX 50000 /* numbers of texts and their like, kept in memory */
@@ -57,7 +58,7 @@ struct sqlite_journal {
     bool unswept;                /* something was forgotten since the last one */
     int64_t sweep_at_ms;         /* the next one, unless the file is full before */
     int64_t shrink_to; /* the file is full: records below this number go, then names; 0: it is not */
-    _Atomic uint64_t shown_first, shown_last, shown_bytes;
+    _Atomic uint64_t shown_first, shown_last, shown_bytes, shown_outbox, shown_place;
     pthread_mutex_t lock; /* guards the readers' busy */
     pthread_cond_t free;
     struct journal_conn reader[JOURNAL_READERS];
@@ -80,6 +81,22 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
 void sqlite_journal_write_end(struct sqlite_journal *j);
 int sqlite_journal_each_pending(struct journal *base, journal_pending_fn *fn, void *arg, struct err *err);
 
+/* A record, or what became of one, within the writer's transaction. */
+int journal_write_record(struct sqlite_journal *j, const struct journal_record *r, struct err *err);
+int journal_write_update(struct sqlite_journal *j, const struct journal_update *u, struct err *err);
+
+/* sqlite_journal_shared.c: all of it is for a shared journal */
+/* Is to be passed on; within the writer's transaction. */
+int journal_outbox_add(struct sqlite_journal *j, uint64_t number, bool is_update, struct err *err);
+/* What came, those that are not there yet numbered from `next`; *ret_count: how many. */
+int journal_write_arrivals(struct sqlite_journal *j, const struct journal_batch *b, uint64_t next,
+                           int64_t made_ms, size_t *ret_count, struct err *err);
+int journal_outbox_forget(struct sqlite_journal *j, uint64_t upto, struct err *err);
+int sqlite_journal_outbox(struct journal *base, uint64_t after, uint32_t n, journal_outbox_fn *fn, void *arg,
+                          struct err *err);
+int sqlite_journal_find(struct journal *base, const char *id, size_t len, uint64_t *ret, struct err *err);
+int sqlite_journal_resume(struct journal *base, const char *id, size_t len, uint64_t *ret, struct err *err);
+
 /* sqlite_journal_names.c: 0 is "" and the empty digest. */
 int64_t journal_text_id(struct sqlite_journal *j, const char *text, struct err *err);
 int64_t journal_object_id(struct sqlite_journal *j, const struct digest *d, struct err *err);
@@ -94,6 +111,8 @@ void journal_names_forget(struct sqlite_journal *j);
 /* sqlite_journal_read.c */
 int sqlite_journal_read(struct journal *base, const struct journal_query *q, journal_record_fn *fn, void *arg,
                         struct err *err);
+/* The record with that number; fn is not called if there is none. */
+int journal_read_number(sqlite3 *db, uint64_t number, journal_record_fn *fn, void *arg, struct err *err);
 int sqlite_journal_cursor(struct journal *base, const char *name, uint64_t *ret, struct err *err);
 /* The number of a canonical name; -2: no record has it. */
 int journal_find_image(sqlite3 *db, const char *image, int64_t *ret, struct err *err);

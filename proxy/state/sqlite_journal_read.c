@@ -90,7 +90,9 @@ int journal_find_image(sqlite3 *db, const char *image, int64_t *ret, struct err 
 
 #define COLUMNS                                                                                              \
     "SELECT r.number, r.time, r.lag, r.kind, r.bytes, r.hits, r.misses, r.ms, r.complete, r.request, "       \
-    "n.s, l.s, a.s, u.s, j.s, h.s, g.s, p.s, f.s, x.s, t.s, m.s, o1.digest, o2.digest, o3.digest, w.size "   \
+    "n.s, l.s, a.s, u.s, j.s, h.s, g.s, p.s, f.s, x.s, t.s, m.s, o1.digest, o2.digest, o3.digest, w.size, "  \
+    "r.id, "                                                                                                 \
+    "r.seen, r.place "                                                                                       \
     "FROM record r JOIN who c ON c.id = r.who JOIN what w ON w.id = r.what JOIN image i ON i.id = r.image "  \
     "LEFT JOIN text n ON n.id = r.node LEFT JOIN text l ON l.id = r.location "                               \
     "LEFT JOIN text a ON a.id = c.address LEFT JOIN text u ON u.id = c.agent "                               \
@@ -111,6 +113,14 @@ static void digest_at(sqlite3_stmt *s, int column, struct digest *ret)
 {
     if (!sqlite_key_digest(sqlite3_column_blob(s, column), sqlite3_column_bytes(s, column), ret))
         ret->s[0] = '\0';
+}
+
+/* The two halves of an id of 16 bytes. */
+static void id_at(sqlite3_stmt *s, int column, uint64_t ret[2])
+{
+    const uint8_t *p = sqlite3_column_blob(s, column);
+    for (int i = 0; p && sqlite3_column_bytes(s, column) == 16 && i < 16; ++i)
+        ret[i / 8] = ret[i / 8] << 8 | p[i];
 }
 
 static void take_row(sqlite3_stmt *s, struct journal_record *r)
@@ -139,7 +149,10 @@ static void take_row(sqlite3_stmt *s, struct journal_record *r)
         .media_type = text_at(s, 20),
         .method = text_at(s, 21),
         .size = (uint64_t)sqlite3_column_int64(s, 25),
+        .seen = (uint64_t)sqlite3_column_int64(s, 27),
+        .place = (uint64_t)sqlite3_column_int64(s, 28),
     };
+    id_at(s, 26, r->id);
     digest_at(s, 22, &r->source);
     digest_at(s, 23, &r->served);
     digest_at(s, 24, &r->injection);
@@ -167,6 +180,43 @@ static void make_sql(const struct journal_query *q, const int64_t id[3], char *o
                    : q->kind == JOURNAL_PULL ? " AND r.kind = 0"
                                              : " AND r.kind = 1",
                    q->oldest_first ? "" : " DESC", q->limit);
+}
+
+/* All rows that it gives, at most until fn has enough. */
+static int give_rows(sqlite3 *db, sqlite3_stmt *s, journal_record_fn *fn, void *arg, struct err *err)
+{
+    int rc;
+    struct journal_record r;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        take_row(s, &r);
+        if (!fn(arg, &r)) {
+            rc = SQLITE_DONE;
+            break;
+        }
+    }
+    int failed = rc == SQLITE_DONE ? 0 : journal_error(db, err);
+    (void)sqlite3_finalize(s);
+    return failed;
+}
+
+int journal_read_number(sqlite3 *db, uint64_t number, journal_record_fn *fn, void *arg, struct err *err)
+{
+    sqlite3_stmt *s = journal_prepare(db, COLUMNS "WHERE r.number = ?1", err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)number);
+    return give_rows(db, s, fn, arg, err);
+}
+
+static int read_by_place(sqlite3 *db, const struct journal_query *q, journal_record_fn *fn, void *arg,
+                         struct err *err)
+{
+    sqlite3_stmt *s = journal_prepare(db, COLUMNS "WHERE r.place > ?1 ORDER BY r.place LIMIT ?2", err);
+    if (!s)
+        return -1;
+    (void)sqlite3_bind_int64(s, 1, (int64_t)q->after);
+    (void)sqlite3_bind_int64(s, 2, q->limit);
+    return give_rows(db, s, fn, arg, err);
 }
 
 static int read_rows(sqlite3 *db, const struct journal_query *q, journal_record_fn *fn, void *arg,
@@ -202,18 +252,7 @@ static int read_rows(sqlite3 *db, const struct journal_query *q, journal_record_
     for (int i = 0; i < 3; ++i)
         if (id[i] != -1)
             (void)sqlite3_bind_int64(s, i + 5, id[i]);
-    int rc;
-    struct journal_record r;
-    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
-        take_row(s, &r);
-        if (!fn(arg, &r)) {
-            rc = SQLITE_DONE;
-            break;
-        }
-    }
-    int failed = rc == SQLITE_DONE ? 0 : journal_error(db, err);
-    (void)sqlite3_finalize(s);
-    return failed;
+    return give_rows(db, s, fn, arg, err);
 }
 
 int sqlite_journal_read(struct journal *base, const struct journal_query *q, journal_record_fn *fn, void *arg,
@@ -221,7 +260,7 @@ int sqlite_journal_read(struct journal *base, const struct journal_query *q, jou
 {
     struct sqlite_journal *j = (struct sqlite_journal *)base;
     struct journal_conn *c = journal_reader_take(j);
-    int rc = read_rows(c->db, q, fn, arg, err);
+    int rc = q->by_place ? read_by_place(c->db, q, fn, arg, err) : read_rows(c->db, q, fn, arg, err);
     journal_reader_give(j, c);
     return rc;
 }

@@ -34,6 +34,15 @@ static const char *const migrations[JOURNAL_SCHEMA] = {
     "CREATE INDEX day_age ON day (day, node);"
     "CREATE TABLE pending (key INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
     "CREATE TABLE cursor (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;",
+    /* id: of another replica's record. place: in the stream that all share. seen: how far that was followed
+     * when the record was written. outbox.entry is never used again. */
+    "ALTER TABLE record ADD COLUMN id BLOB; ALTER TABLE record ADD COLUMN place INTEGER;"
+    "ALTER TABLE record ADD COLUMN seen INTEGER;"
+    "CREATE UNIQUE INDEX record_id ON record (id) WHERE id IS NOT NULL;"
+    "CREATE INDEX record_place ON record (place) WHERE place IS NOT NULL;"
+    "CREATE TABLE outbox (entry INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL,"
+    " is_update INTEGER NOT NULL);"
+    "INSERT INTO meta (key, value) VALUES ('replica', lower(hex(randomblob(8))));",
 };
 
 static bool is_damage(sqlite3 *db)
@@ -63,6 +72,32 @@ static int migrate(struct sqlite_journal *j, int64_t from, struct err *err)
     return rc;
 }
 
+static int read_replica(struct sqlite_journal *j, struct err *err)
+{
+    int64_t place, outbox, from;
+    sqlite3_stmt *s = journal_prepare(j->writer.db, "SELECT value FROM meta WHERE key = 'replica'", err);
+    if (!s)
+        return -1;
+    if (sqlite3_step(s) == SQLITE_ROW)
+        (void)snprintf(j->base.replica, sizeof j->base.replica, "%s", sqlite3_column_text(s, 0));
+    (void)sqlite3_finalize(s);
+    if (strlen(j->base.replica) != JOURNAL_REPLICA_LEN)
+        return err_set(err, ERR_IO, "%s has no name among replicas", j->path);
+    if (journal_int(j->writer.db, "SELECT value FROM meta WHERE key = 'place'", 0, &place, err) < 0 ||
+        journal_int(j->writer.db, "SELECT max(entry) FROM outbox", 0, &outbox, err) < 0 ||
+        journal_int(j->writer.db, "SELECT value FROM meta WHERE key = 'shared-from'", -1, &from, err) < 0)
+        return -1;
+    j->shown_place = (uint64_t)place;
+    j->shown_outbox = (uint64_t)outbox;
+    j->base.shared = j->limits.shared && !j->read_only;
+    return from >= 0 || !j->base.shared
+               ? 0
+               : journal_exec(j->writer.db,
+                              "INSERT INTO meta (key, value) VALUES ('shared-from', "
+                              "coalesce((SELECT value FROM meta WHERE key = 'last'), 0))",
+                              err);
+}
+
 /* What the file says of itself. The whole of it is not looked through, as the state's is: it may be large,
  * and what is damaged in it concerns no pull. */
 static int read_facts(struct sqlite_journal *j, struct err *err)
@@ -87,7 +122,7 @@ static int read_facts(struct sqlite_journal *j, struct err *err)
     j->last_made_ms = made;
     j->shown_first = (uint64_t)first;
     j->shown_last = j->last;
-    return 0;
+    return read_replica(j, err);
 }
 
 int journal_schema_prepare(struct sqlite_journal *j, struct err *err)

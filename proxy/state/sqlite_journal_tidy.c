@@ -94,7 +94,8 @@ static int sum_up(struct sqlite_journal *j, int64_t now_ms, struct err *err)
     if (journal_int(db, "SELECT min(day) FROM day WHERE node > 0", INT64_MAX, &day, err) < 0 ||
         journal_int(db, "SELECT time FROM record ORDER BY number LIMIT 1", INT64_MAX, &first_ms, err) < 0)
         return -1;
-    if (first_ms != INT64_MAX && first_ms / JOURNAL_DAY_MS > keep)
+    /* Where none was ever forgotten, the first one may be younger than others: those of other replicas. */
+    if (j->shown_first > 1 && first_ms != INT64_MAX && first_ms / JOURNAL_DAY_MS > keep)
         keep = first_ms / JOURNAL_DAY_MS;
     if (day >= keep)
         return 0;

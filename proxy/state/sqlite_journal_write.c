@@ -24,8 +24,8 @@ enum {
 static const char *const sql[W_COUNT] = {
     [W_RECORD] =
         "INSERT INTO record (number, time, lag, kind, who, what, image, node, location, bytes, hits, "
-        "misses, ms, complete, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
-        "?13, ?14, ?15)",
+        "misses, ms, complete, request, id, place, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
+        "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     /* The digest is that of the last pull; a check names it only where there was no pull that day. */
     [W_DAY] = "INSERT INTO day (image, day, location, node, pulls, checks, last_pull, last_check, number, "
               "source, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
@@ -93,7 +93,25 @@ static int run(struct sqlite_journal *j, sqlite3_stmt *s, struct err *err)
 
 /* ---- records ---- */
 
-static int write_record(struct sqlite_journal *j, const struct journal_record *r, struct err *err)
+/* Another replica's: its id, and where it is in the stream; of all, how far that was followed. */
+static void bind_shared(const struct sqlite_journal *j, sqlite3_stmt *s, const struct journal_record *r)
+{
+    uint8_t id[16];
+    bool foreign = r->id[0] || r->id[1];
+    for (int i = 0; i < 16; ++i)
+        id[i] = (uint8_t)(r->id[i / 8] >> (56 - 8 * (i % 8)));
+    (void)sqlite3_bind_null(s, 16);
+    (void)sqlite3_bind_null(s, 17);
+    (void)sqlite3_bind_null(s, 18);
+    if (foreign) {
+        (void)sqlite3_bind_blob(s, 16, id, sizeof id, SQLITE_TRANSIENT);
+        (void)sqlite3_bind_int64(s, 17, (int64_t)r->place);
+    }
+    if (j->base.shared)
+        (void)sqlite3_bind_int64(s, 18, (int64_t)r->seen);
+}
+
+int journal_write_record(struct sqlite_journal *j, const struct journal_record *r, struct err *err)
 {
     int64_t image = journal_image_id(j, r->registry, r->repository, err);
     int64_t node = image < 0 ? -1 : journal_text_id(j, r->node, err);
@@ -120,6 +138,7 @@ static int write_record(struct sqlite_journal *j, const struct journal_record *r
                            r->complete};
     bind(s, row, 14);
     (void)sqlite3_bind_text(s, 15, r->request_id, -1, SQLITE_STATIC);
+    bind_shared(j, s, r);
     if (run(j, s, err) < 0)
         return -1;
     bool pull = r->kind == JOURNAL_PULL;
@@ -190,7 +209,7 @@ static int was_complete(struct sqlite_journal *j, uint64_t number, int64_t node,
     return complete;
 }
 
-static int write_update(struct sqlite_journal *j, const struct journal_update *u, struct err *err)
+int journal_write_update(struct sqlite_journal *j, const struct journal_update *u, struct err *err)
 {
     sqlite3_stmt *s = statement(j, W_FIND, err);
     if (!s)
@@ -258,12 +277,22 @@ static int write_cursor(struct sqlite_journal *j, const struct journal_cursor *c
 
 /* ---- a batch ---- */
 
+static int64_t now_after(int64_t ms)
+{
+    int64_t now_ms = clock_wall_ms();
+    return now_ms > ms ? now_ms : ms;
+}
+
 static int write_lag(struct sqlite_journal *j, const struct journal_batch *b, struct err *err)
 {
     int64_t lag_ms = 0;
     for (size_t i = 0; i < b->record_count; ++i) {
         int64_t one_ms = b->records[i].made_ms - b->records[i].time_ms;
         lag_ms = one_ms > lag_ms ? one_ms : lag_ms;
+    }
+    for (size_t i = 0; i < b->arrival_count; ++i) {
+        const struct journal_record *r = &b->arrivals[i].r;
+        lag_ms = r->number && r->made_ms - r->time_ms > lag_ms ? r->made_ms - r->time_ms : lag_ms;
     }
     if (lag_ms <= j->max_lag_ms)
         return 0;
@@ -275,13 +304,18 @@ static int write_lag(struct sqlite_journal *j, const struct journal_batch *b, st
     return run(j, s, err);
 }
 
-static int write_all(struct sqlite_journal *j, const struct journal_batch *b, struct err *err)
+/* *ret_last, *ret_made_ms: of the last record that is new. */
+static int write_all(struct sqlite_journal *j, const struct journal_batch *b, uint64_t *ret_last,
+                     int64_t *ret_made_ms, struct err *err)
 {
+    size_t arrived = 0;
     for (size_t i = 0; i < b->record_count; ++i)
-        if (write_record(j, &b->records[i], err) < 0)
+        if (journal_write_record(j, &b->records[i], err) < 0 ||
+            (j->base.shared && journal_outbox_add(j, b->records[i].number, false, err) < 0))
             return -1;
     for (size_t i = 0; i < b->update_count; ++i)
-        if (write_update(j, &b->updates[i], err) < 0)
+        if (journal_write_update(j, &b->updates[i], err) < 0 ||
+            (j->base.shared && journal_outbox_add(j, b->updates[i].number, true, err) < 0))
             return -1;
     for (size_t i = 0; i < b->pending_count; ++i)
         if (write_pending(j, &b->pending[i], err) < 0)
@@ -289,12 +323,19 @@ static int write_all(struct sqlite_journal *j, const struct journal_batch *b, st
     for (size_t i = 0; i < b->cursor_count; ++i)
         if (write_cursor(j, &b->cursors[i], err) < 0)
             return -1;
-    if (b->record_count == 0)
+    if (b->forwarded && journal_outbox_forget(j, b->forwarded, err) < 0)
+        return -1;
+    *ret_last = j->last + b->record_count;
+    *ret_made_ms = b->record_count ? b->records[b->record_count - 1].made_ms : now_after(j->last_made_ms);
+    if (b->arrival_count && journal_write_arrivals(j, b, *ret_last + 1, *ret_made_ms, &arrived, err) < 0)
+        return -1;
+    *ret_last += arrived;
+    if (b->record_count + arrived == 0)
         return 0;
     sqlite3_stmt *s = statement(j, W_LAST, err);
     if (!s)
         return -1;
-    (void)sqlite3_bind_int64(s, 1, (int64_t)b->records[b->record_count - 1].number);
+    (void)sqlite3_bind_int64(s, 1, (int64_t)*ret_last);
     if (run(j, s, err) < 0)
         return -1;
     return write_lag(j, b, err);
@@ -309,6 +350,7 @@ static void number_records(struct sqlite_journal *j, const struct journal_batch 
         made_ms = wanted_ms > made_ms ? wanted_ms : made_ms;
         r->number = j->last + 1 + i;
         r->made_ms = made_ms;
+        r->seen = j->shown_place;
     }
 }
 
@@ -318,22 +360,25 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
     if (journal_exec(j->writer.db, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     number_records(j, b);
-    int64_t lag_before_ms = j->max_lag_ms;
-    int rc = write_all(j, b, err);
+    uint64_t place_before = j->shown_place, outbox_before = j->shown_outbox, last = 0;
+    int64_t lag_before_ms = j->max_lag_ms, made_ms = 0;
+    int rc = write_all(j, b, &last, &made_ms, err);
     if (rc == 0)
         rc = journal_exec(j->writer.db, "COMMIT", err);
     if (rc < 0) {
         (void)sqlite3_exec(j->writer.db, "ROLLBACK", NULL, NULL, NULL);
         journal_names_forget(j); /* some were made by what was rolled back */
         j->max_lag_ms = lag_before_ms;
+        j->shown_place = place_before;
+        j->shown_outbox = outbox_before;
         return -1;
     }
-    if (b->record_count) {
-        j->last += b->record_count;
-        j->last_made_ms = b->records[b->record_count - 1].made_ms;
-        j->shown_last = j->last;
+    if (last > j->last) {
         if (j->shown_first == 0)
-            j->shown_first = b->records[0].number;
+            j->shown_first = j->last + 1;
+        j->last = last;
+        j->last_made_ms = made_ms;
+        j->shown_last = j->last;
     }
     return 0;
 }

@@ -99,6 +99,28 @@ struct state_lease {
     const char *holder;
 };
 
+/* Something in the stream that all replicas share. */
+struct state_entry {
+    uint64_t place; /* grows; given by the store. stream_put: what its replica counts it as */
+    struct slice bytes;
+};
+
+/* A piece of the stream, oldest first. */
+struct state_piece {
+    /* Another one: it is another stream, and places of the last one mean nothing in it; "": none yet. */
+    const char *epoch;
+    const struct state_entry *entries;
+    size_t count;
+};
+
+/* A task that one replica of all does at a time, and how far it got: a place in the stream. */
+struct state_turn {
+    const char *name, *holder;
+    uint32_t hold_ms; /* unless it is asked for again, another may have it then; 0: it is given up now */
+    uint64_t done;    /* who had it got so far; 0: as before */
+    uint64_t known;   /* where to go on if the store does not know; 0: at the stream's end */
+};
+
 typedef void state_done_fn(void *arg, const struct err *err); /* err NULL = done */
 typedef void state_tag_fn(void *arg, const struct state_tag *tag,
                           const struct err *err); /* both NULL = not known */
@@ -109,6 +131,9 @@ typedef void state_text_fn(void *arg, const char *text, size_t len,
                            const struct err *err); /* text NULL = not known */
 typedef void state_token_fn(void *arg, const struct state_token *t, const struct err *err);
 typedef void state_count_fn(void *arg, size_t count, const struct err *err);
+typedef void state_piece_fn(void *arg, const struct state_piece *piece, const struct err *err);
+/* place: how far whoever had it got. */
+typedef void state_turn_fn(void *arg, bool is_ours, uint64_t place, const struct err *err);
 typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
 typedef void state_lease_fn(void *arg, const struct state_lease *lease, const struct err *err);
 
@@ -195,6 +220,19 @@ struct state_ops {
      * done, or not: count 1; else nothing happens: count 0. fn may be NULL. */
     void (*lease_keep)(struct state *, struct loop *, const struct digest *, uint64_t fence, uint64_t ttl_ms,
                        bool is_done, state_count_fn *, void *arg);
+
+    /* The stream of all replicas. All three are NULL where the store is one process's. */
+
+    /* Behind all that is there, in one piece and in this order. If the last one that this replica put is
+     * among them, it and those before it are not put again. */
+    void (*stream_put)(struct state *, struct loop *, const char *replica, const struct state_entry *entries,
+                       size_t count, state_done_fn *, void *arg);
+    /* At most n that stand behind that place, of that epoch; of another one, from its beginning. The stream
+     * is bounded: what is older than its youngest 100,000 may be gone. */
+    void (*stream_get)(struct state *, struct loop *, const char *epoch, uint64_t after, size_t n,
+                       state_piece_fn *, void *arg);
+    /* Has it from now on, unless another one does. */
+    void (*turn_take)(struct state *, struct loop *, const struct state_turn *, state_turn_fn *, void *arg);
 
     /* Answers a small write and read, or says what is wrong: /readyz. */
     void (*check)(struct state *, struct loop *, state_done_fn *, void *arg);

@@ -1,50 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """/v1/events: each record once, in order, wherever the stream is cut."""
-import http.client
-import json
 import threading
 import time
 
 import pytest
 
 from rig import images, proxy, wire
+from rig.events import Events
 
 NAME = "lib/app"
 ARGS = ["--pulls-check-window", "1s", "--access-anonymous", "pull,read-records"]
-
-
-class Events:
-    """A reader of the stream, as an EventSource is one."""
-
-    def __init__(self, p, last=None, timeout=20):
-        host, port = wire.split(p.address)
-        self.http = http.client.HTTPConnection(host, port, timeout=timeout)
-        self.http.request("GET", "/v1/events", headers={"Last-Event-ID": last} if last else {})
-        self.response = self.http.getresponse()
-        assert self.response.status == 200, self.response.read()
-        assert self.response.headers["Content-Type"] == "text/event-stream"
-        self.last = last
-
-    def next(self):
-        """(event, record), or None at the end of the stream."""
-        fields = {}
-        for line in iter(self.response.readline, b""):
-            line = line.decode().rstrip("\n")
-            if not line and fields:
-                self.last = fields["id"]
-                record = json.loads(fields["data"])
-                assert record["id"] == fields["id"] and record["kind"] == fields["event"]
-                return record
-            if line and not line.startswith(":"):
-                name, _, value = line.partition(": ")
-                fields[name] = value
-        return None
-
-    def take(self, count):
-        return [self.next() for _ in range(count)]
-
-    def close(self):
-        self.http.close()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ static void test_what_comes_after_a_read_is_sent(void **state)
     struct upstream_shared *shared = upstream_shared_new(&upstream_limits_default);
     struct upstream_client *client = upstream_client_new(loop, shared);
     const struct webhook_config config = {.name = "late", .url = url, .timeout_ms = 20000, .backoff_ms = 100};
-    struct webhook *w = webhook_new(l.records, &config);
+    struct webhook *w = webhook_new(l.records, NULL, &config);
     webhook_start(w, loop, client);
     for (uint64_t end_ms = patience_end_ms(20000); events < LATE && clock_mono_ms() < end_ms;)
         loop_run_once(loop, 20);

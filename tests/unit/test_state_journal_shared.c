@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The journal of one of several replicas: what it passes on, what comes, and who goes on at another one. */
+#include "tests/unit/journal_rig.h"
+
+static struct journal *open_shared(const char *dir)
+{
+    struct err err;
+    struct journal *j;
+    const struct journal_limits limits = {.keep_days = 30, .sum_days = 400, .shared = true};
+    if (sqlite_journal_open(dir, &limits, false, &j, &err) < 0)
+        fail_msg("%s", err.msg);
+    return j;
+}
+
+struct outbox {
+    unsigned count, updates, gone;
+    uint64_t last;
+    struct journal_record r; /* of the last one; numbers only */
+};
+
+static void take_outbox(void *arg, uint64_t entry, bool is_update, const struct journal_record *r)
+{
+    struct outbox *o = arg;
+    assert_true(entry > o->last);
+    o->last = entry;
+    ++o->count;
+    o->updates += is_update;
+    o->gone += r == NULL;
+    if (r)
+        o->r = *r;
+}
+
+static struct outbox outbox_of(struct journal *j, uint64_t after, uint32_t n)
+{
+    struct err err;
+    struct outbox o = {.last = after};
+    if (j->ops->outbox(j, after, n, take_outbox, &o, &err) < 0)
+        fail_msg("%s", err.msg);
+    return o;
+}
+
+static void arrive(struct journal *j, struct journal_arrival *a, size_t n)
+{
+    struct err err;
+    if (j->ops->write(j, &(struct journal_batch){.arrivals = a, .arrival_count = n}, &err) < 0)
+        fail_msg("%s", err.msg);
+}
+
+/* Where j goes on for who had `event`. */
+static uint64_t resumed(struct journal *j, const char *event)
+{
+    struct err err;
+    uint64_t number;
+    if (j->ops->resume(j, event, strlen(event), &number, &err) < 0)
+        fail_msg("%s", err.msg);
+    return number;
+}
+
+static void test_what_is_passed_on(void **state)
+{
+    (void)state;
+    struct err err;
+    char *dir = scratch_new(), *alone = scratch_new();
+    struct journal *j = open_shared(dir);
+    struct journal_record r[3];
+    for (int i = 0; i < 3; ++i)
+        r[i] = record(NOON + i, JOURNAL_PULL, "n", "l", "a");
+    write_records(j, r, 3);
+    const struct journal_update u = {.number = 2, .bytes_sent = 77, .complete = true, .platform = "p"};
+    assert_int_equal(
+        j->ops->write(j, &(struct journal_batch){.updates = &u, .update_count = 1, .forwarded = 1}, &err), 0);
+    struct outbox o = outbox_of(j, 0, 100);
+    assert_int_equal(o.count, 3); /* two records and an update: the first was passed on */
+    assert_int_equal(o.updates, 1);
+    assert_int_equal(o.r.bytes_sent, 77);
+    assert_int_equal(outbox_of(j, 2, 100).count, 2);
+    assert_int_equal(outbox_of(j, 0, 1).count, 1);
+    assert_int_equal(j->ops->write(j, &(struct journal_batch){.forwarded = o.last}, &err), 0);
+    assert_int_equal(outbox_of(j, 0, 100).count, 0);
+    j->ops->close(j);
+    j = open_shared(dir);
+    struct journal_record more = record(NOON + 9, JOURNAL_PULL, "n", "l", "a");
+    write_records(j, &more, 1);
+    assert_true(outbox_of(j, 0, 100).last > o.last); /* entries are never counted again */
+    while (j->ops->tidy(j, NOON + 31 * DAY_MS, &err) > 0)
+        ;
+    o = outbox_of(j, 0, 100);
+    assert_int_equal(o.count, 1);
+    assert_int_equal(o.gone, 1);
+    j->ops->close(j);
+    j = open_in(alone, 0);
+    write_records(j, r, 3);
+    assert_int_equal(outbox_of(j, 0, 100).count, 0); /* not shared: nobody wants it */
+    j->ops->close(j);
+    scratch_free(alone);
+    scratch_free(dir);
+}
+
+static void test_what_comes_from_others(void **state)
+{
+    (void)state;
+    struct err err;
+    char *dir = scratch_new();
+    char id[JOURNAL_ID_LEN + 1];
+    struct journal *j = open_shared(dir);
+    struct journal_record own = record(NOON, JOURNAL_PULL, "n", "l", "a");
+    write_records(j, &own, 1);
+    struct journal_arrival a[4] = {
+        {.r = record(NOON - 5 * DAY_MS, JOURNAL_PULL, "m", "l", "a")},
+        {.r = record(NOON, JOURNAL_PULL, "m", "l", "a")},
+        {.is_own = true, .r = own},
+        {.is_update = true, .r = record(0, JOURNAL_PULL, "", "", "a")},
+    };
+    for (uint64_t i = 0; i < 4; ++i) {
+        a[i].r.id[0] = 1000;
+        a[i].r.id[1] = i == 3 ? 1 : i + 1;
+        a[i].r.place = 10 * (i + 1);
+    }
+    a[2].r.id[0] = (uint64_t)own.made_ms << 16;
+    a[2].r.id[1] = own.number << 16 | j->salt;
+    a[3].r.bytes_sent = 5;
+    a[3].r.complete = true;
+    arrive(j, a, 4);
+    assert_int_equal(a[0].r.number, 2);
+    assert_int_equal(a[1].r.number, 3);
+    assert_int_equal(a[2].r.number, 0);
+    assert_int_equal(a[3].r.number, 0);
+    struct got g =
+        read_all(j, (struct journal_query){.kind = -1, .since_ms = INT64_MIN, .oldest_first = true});
+    assert_int_equal(g.count, 3);
+    struct journal_record foreign = g.r;
+    assert_int_equal(foreign.id[1], 2); /* by the id it has where it was made */
+    uint64_t number;
+    (void)journal_id(j, &foreign, id);
+    assert_int_equal(j->ops->find(j, id, strlen(id), &number, &err), 0);
+    assert_int_equal(number, 3);
+    (void)journal_id(j, &own, id);
+    assert_int_equal(j->ops->find(j, id, strlen(id), &number, &err), 0);
+    assert_int_equal(number, 1);
+    g = read_all(
+        j, (struct journal_query){.kind = -1, .since_ms = INT64_MIN, .before = 3, .oldest_first = true});
+    assert_int_equal(g.r.bytes_sent, 5); /* what became of it came, too */
+    /* What is there already does not come again, whatever is told twice. */
+    for (int i = 0; i < 4; ++i)
+        a[i].r.place += 100;
+    arrive(j, a, 4);
+    j->ops->close(j);
+    j = open_shared(dir);
+    for (int i = 0; i < 4; ++i)
+        a[i].r.place += 100;
+    arrive(j, a, 4);
+    g = read_all(j, (struct journal_query){.kind = -1, .since_ms = INT64_MIN});
+    assert_int_equal(g.count, 3);
+    /* In the stream's order, each at the place where it was first. */
+    g = read_all(j, (struct journal_query){.by_place = true, .after = 0});
+    assert_int_equal(g.count, 3);
+    assert_int_equal(g.first, 2);
+    assert_int_equal(g.last, 1);
+    assert_int_equal(read_all(j, (struct journal_query){.by_place = true, .after = 20}).first, 1);
+    /* Nothing of what came is passed on again. */
+    assert_int_equal(outbox_of(j, 0, 100).count, 1);
+    /* A day that only another replica knew keeps its nodes, though this one began later. */
+    while (j->ops->tidy(j, NOON, &err) > 0)
+        ;
+    struct needs n = needs_of(j, "docker.io/a", NOON - 6 * DAY_MS);
+    assert_int_equal(n.pulls, 3);
+    assert_int_equal(n.with_node, 2);
+    j->ops->close(j);
+    scratch_free(dir);
+}
+
+/* Two journals, one stream; readers go from the one to the other. */
+static void test_a_reader_goes_on_elsewhere(void **state)
+{
+    (void)state;
+    struct err err;
+    char *dir_a = scratch_new(), *dir_b = scratch_new(), event[JOURNAL_EVENT_MAX];
+    struct journal *a = open_shared(dir_a), *b = open_shared(dir_b);
+    uint64_t number;
+    struct journal_record at_a = record(NOON, JOURNAL_PULL, "a", "l", "a");
+    struct journal_record at_b = record(NOON, JOURNAL_PULL, "b", "l", "a");
+    write_records(a, &at_a, 1);
+    write_records(b, &at_b, 1);
+    /* The stream has b's record, then a's; b has followed all of it, a nothing yet. */
+    struct journal_arrival s[2] = {{.is_own = true, .r = at_b}, {.r = at_a}};
+    s[0].r.id[0] = (uint64_t)at_b.made_ms << 16;
+    s[0].r.id[1] = at_b.number << 16 | b->salt;
+    s[1].r.id[0] = (uint64_t)at_a.made_ms << 16;
+    s[1].r.id[1] = at_a.number << 16 | a->salt;
+    s[0].r.place = 10;
+    s[1].r.place = 20;
+    arrive(b, s, 2);
+    assert_int_equal(s[1].r.number, 2);
+    /* Who had a's from a lacks b's, which stands before a's at b. */
+    (void)journal_event_id(a, &at_a, event);
+    assert_int_equal(resumed(b, event), 0);
+    assert_int_equal(resumed(a, event), 1);
+    /* Who had it from b has both. */
+    struct got g =
+        read_all(b, (struct journal_query){.kind = -1, .since_ms = INT64_MIN, .oldest_first = true});
+    (void)journal_event_id(b, &g.r, event);
+    assert_int_equal(resumed(b, event), 2);
+    /* b's next one is not in the stream yet: nobody else has it. */
+    struct journal_record next = record(NOON, JOURNAL_PULL, "b", "l", "a");
+    write_records(b, &next, 1);
+    assert_int_equal(resumed(b, event), 2);
+    s[0].is_own = false;
+    s[1].is_own = true;
+    arrive(a, s, 2);
+    g = read_all(a, (struct journal_query){.kind = -1, .since_ms = INT64_MIN, .oldest_first = true});
+    (void)journal_event_id(a, &g.r, event); /* b's record, as the second one of a */
+    assert_int_equal(resumed(b, event), 1); /* a's comes again, and what is new behind it */
+    for (size_t i = 0; i < strlen(event); ++i)
+        if (a->ops->resume(a, event, i, &number, &err) == 0)
+            assert_int_equal(i, JOURNAL_ID_LEN);
+    a->ops->close(a);
+    b->ops->close(b);
+    scratch_free(dir_a);
+    scratch_free(dir_b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_is_passed_on),
+        cmocka_unit_test(test_what_comes_from_others),
+        cmocka_unit_test(test_a_reader_goes_on_elsewhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
