@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -68,6 +69,16 @@ static int64_t pragma_int(struct sqlite_conn *c, const char *text, struct err *e
     return value;
 }
 
+/* The check tells of a page that could not be had, for an error of the disk or for want of memory, as it does
+ * of one that is damaged: "Page 8: unable to get the page. error code=7". That code; else SQLITE_CORRUPT. */
+static int code_of_check(const char *text)
+{
+    static const char mark[] = "error code";
+    const char *at = strstr(text, mark);
+    long code = at ? strtol(at + sizeof mark - 1 + strspn(at + sizeof mark - 1, "= "), NULL, 10) : 0;
+    return code > 0 ? (int)(code & 0xff) : SQLITE_CORRUPT;
+}
+
 /* 0 = sound, 1 = damaged (err says how), -1 = could not look. */
 static int check_file(struct sqlite_conn *c, struct err *err)
 {
@@ -78,8 +89,12 @@ static int check_file(struct sqlite_conn *c, struct err *err)
         const char *text = (const char *)sqlite3_column_text(s, 0);
         if (!text) /* no memory for it, which says nothing of the file */
             (void)sqlite_conn_error(c, err);
-        else if ((result = strcmp(text, "ok") != 0))
-            (void)err_set(err, ERR_IO, "state store: %s", text);
+        else if (strcmp(text, "ok") == 0)
+            result = 0;
+        else
+            result = is_damage(code_of_check(text)) ? 1 : -1;
+        if (text && result)
+            (void)err_set(err, ERR_IO, "state store: %s (%s)", text, sqlite3_errstr(code_of_check(text)));
     } else {
         (void)sqlite_conn_error(c, err);
         result = is_damage(sqlite3_errcode(c->db)) ? 1 : -1;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What fails while rac-proxy starts: it says so and ends with 1, or starts and works. The next start finds all in order."""
+import os
 import re
 import signal
 
@@ -40,9 +41,9 @@ class Start:
         self.image = self.px.manifest("lib/app", "1").digest
         self.px.stop()
 
-    def once(self, calls, error, first, times):
+    def once(self, calls, error, first, times, file=""):
         """Returns how many calls failed. It starts, or ends with 1 and a reason."""
-        data = "" if calls.split(",")[0] not in ON_FILES else self.px.data
+        data = "" if calls.split(",")[0] not in ON_FILES else self.px.data + file
         self.faults.arm(calls.replace(",", " "), error, data, first, times)
         try:
             self.px.start()
@@ -93,6 +94,17 @@ def test_a_start_without(begun, calls, error):
 
 def test_and_the_next_start_is_sound(begun):
     begun.once("write,pwrite", "ENOSPC", 1, faults.FOREVER)
+    begun.sound()
+
+
+def test_a_read_that_fails_is_no_damage(begun):
+    """A page of the state that cannot be had is not one that is wrong: what is known must not be given up for it."""
+    n, ended = 1, 0
+    while begun.once("read,pread", "EIO", n, 1, "/state.db"):
+        ended += begun.px.daemon.process.returncode == 1
+        assert not [f for f in os.listdir(begun.px.data) if "corrupt" in f], f"read {n}:\n{begun.px.log()[-2000:]}"
+        n += 1
+    assert ended > 5, "no page was asked for"
     begun.sound()
 
 
