@@ -184,7 +184,7 @@ static ssize_t decode(struct slice in, char *out)
     return (ssize_t)n;
 }
 
-struct slice request_query_param(struct request *r, const char *name)
+static bool find_param(const struct request *r, const char *name, struct slice *ret_value)
 {
     struct slice rest = r->query;
     while (rest.p) {
@@ -192,11 +192,26 @@ struct slice request_query_param(struct request *r, const char *name)
         struct slice key = slice_cut(&value, '=');
         if (!slice_eq_str(key, name))
             continue;
-        char *out = request_alloc(r, value.len + 1);
-        ssize_t len = decode(value, out);
-        return len < 0 ? (struct slice){NULL, 0} : (struct slice){out, (size_t)len};
+        *ret_value = value;
+        return true;
     }
-    return (struct slice){NULL, 0};
+    return false;
+}
+
+bool request_query_has(const struct request *r, const char *name)
+{
+    struct slice value;
+    return find_param(r, name, &value);
+}
+
+struct slice request_query_param(struct request *r, const char *name)
+{
+    struct slice value;
+    if (!find_param(r, name, &value))
+        return (struct slice){NULL, 0};
+    char *out = request_alloc(r, value.len + 1);
+    ssize_t len = decode(value, out);
+    return len < 0 ? (struct slice){NULL, 0} : (struct slice){out, (size_t)len};
 }
 
 struct slice request_header_at(const struct request *r, const char *name, unsigned index)

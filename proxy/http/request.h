@@ -38,6 +38,7 @@ struct slice request_query(const struct request *r); /* behind the '?', or empty
 /* Decoded value of a query parameter, in the request's memory; p == NULL if it is not there. "%00" is
  * refused: p == NULL. */
 struct slice request_query_param(struct request *r, const char *name);
+bool request_query_has(const struct request *r, const char *name); /* well encoded or not */
 /* First header of that name (lower-case), or p == NULL. */
 struct slice request_header(const struct request *r, const char *name);
 /* The index-th header of that name, from 0 (clients send Accept in one line or in six), or p == NULL. Host is

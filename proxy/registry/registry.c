@@ -12,9 +12,9 @@ int page_size(struct request *r, uint64_t max_n, uint64_t *ret_n)
 {
     struct slice n = request_query_param(r, "n");
     *ret_n = max_n;
-    if (!n.p)
+    if (!request_query_has(r, "n"))
         return 0;
-    if (!slice_to_u64(n, UINT64_MAX, ret_n)) {
+    if (!n.p || !slice_to_u64(n, UINT64_MAX, ret_n)) {
         reply_error(r, 400, "PAGINATION_NUMBER_INVALID", "'n' must be a whole number, 0 or more");
         return -1;
     }
@@ -39,8 +39,12 @@ static void handle_named(struct registry *g, struct request *r, const struct rou
         wt_handle(g, r, route);
         return;
     }
-    if (target_get(g->worker(request_loop(r)), caller_of(r)->account, route->name,
-                   request_query_param(r, "ns"), &t, &err) < 0) {
+    struct slice ns = request_query_param(r, "ns");
+    if (!ns.p && request_query_has(r, "ns")) { /* to take it for none would mean another image */
+        reply_error(r, 400, "NAME_INVALID", "'ns' is not well encoded");
+        return;
+    }
+    if (target_get(g->worker(request_loop(r)), caller_of(r)->account, route->name, ns, &t, &err) < 0) {
         reply_err(r, &err);
         return;
     }
