@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/options_state.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -33,7 +34,12 @@ int option_parse_peer(const char *text, char **ret, const char *where, struct er
     const char *scheme = strncasecmp(text, "http://", 7) == 0    ? "http://"
                          : strncasecmp(text, "https://", 8) == 0 ? "https://"
                                                                  : NULL;
-    if (!scheme || option_parse_authority(text + strlen(scheme), &authority, where, NULL) < 0)
+    struct in6_addr address;
+    cleanup_free char *bracketed = NULL;
+    const char *host = scheme ? text + strlen(scheme) : "";
+    if (inet_pton(AF_INET6, host, &address) == 1) /* as Kubernetes has it for a pod */
+        host = bracketed = mem_printf("[%s]", host);
+    if (!scheme || option_parse_authority(host, &authority, where, NULL) < 0)
         return err_set(err, ERR_INVALID,
                        "%s: '%s': expected http://HOST:PORT or https://HOST:PORT, without user and path",
                        where, text);

@@ -58,6 +58,7 @@ void fill_unref(struct fill *f)
         (void)close(f->fd);
     fill_window_close(&f->window);
     free(f->gather);
+    free(f->where.peer);
     repo_unref(f->repo);
     pthread_mutex_destroy(&f->lock);
     free(f);

@@ -236,6 +236,7 @@ static bool on_head(void *arg, const struct fetch_head *h)
     struct err err;
     uint64_t size = 0;
     bool size_known = false;
+    f->where.answered = true;
     if (check_head(f, h, &size, &size_known, &err) < 0) {
         /* Bytes from an earlier try that this upstream does not go on with: forget them and ask for all. */
         bool useless = f->written > 0 && f->phase != PHASE_STREAMING &&

@@ -33,6 +33,8 @@ struct fill_where {
     bool leased;       /* it is for us to ask the upstream */
     bool disproved;    /* the peer with that fence has failed */
     uint64_t fence;    /* of our lease; of the peer's while it is asked, or once it failed; 0: none */
+    char *peer;        /* whom that peer's lease named; malloc'd */
+    bool answered;     /* there was a head */
     uint64_t seen;     /* bytes received when the watch last looked */
     unsigned idle;     /* looks without a byte */
     struct loop_timer watch, renew;

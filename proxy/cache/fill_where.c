@@ -147,7 +147,7 @@ static void watch(struct fill *f)
 
 static void ask_peer(struct fill *f, const struct state_lease *lease)
 {
-    const struct peers *peers = f->table->env->peers;
+    struct peers *peers = f->table->env->peers;
     char signature[PEER_HEADER_MAX], header[sizeof PEER_HEADER + 2 + PEER_HEADER_MAX];
     peers_sign(peers, &f->digest, clock_wall_ms() / 1000, signature);
     (void)snprintf(header, sizeof header, PEER_HEADER ": %s", signature);
@@ -162,8 +162,10 @@ static void ask_peer(struct fill *f, const struct state_lease *lease)
                                   .headers = (const char *const[]){header, NULL}};
     log_debug("blob comes from a peer", F_S("blob", f->what), F_S("peer", lease->holder),
               F_U("from", f->written));
+    free(f->where.peer);
+    f->where.peer = mem_strdup(lease->holder);
     f->where.fence = lease->fence;
-    f->where.disproved = false;
+    f->where.disproved = f->where.answered = false;
     fill_download_from(f, FILL_FROM_PEER, &params);
     watch(f);
 }
@@ -171,6 +173,7 @@ static void ask_peer(struct fill *f, const struct state_lease *lease)
 /* ---- who is it to be? ---- */
 
 static void take_lease(struct fill *f, uint64_t instead_of);
+static void failed(struct fill *f, enum fill_source_end end, const struct err *err);
 
 static void silent(struct fill *f)
 {
@@ -178,12 +181,21 @@ static void silent(struct fill *f)
     (void)err_set(&err, ERR_TIMEOUT, "%s: no byte for %u s", fill_where_name(f),
                   f->where.idle * (unsigned)LOOK_MS / 1000);
     if (fill_download_stop(f))
-        fill_where_failed(f, SOURCE_BROKE, &err);
+        failed(f, SOURCE_BROKE, &err);
+}
+
+/* It was asked already, or is not worth a try. */
+static bool is_disproved(struct fill *f, const struct state_lease *lease)
+{
+    const struct fill_where *w = &f->where;
+    return (w->disproved && lease->fence == w->fence) || peers_is_silent(f->table->env->peers, lease->holder);
 }
 
 static void go_by_lease(struct fill *f, const struct state_lease *lease)
 {
     struct fill_where *w = &f->where;
+    bool peer =
+        lease && !lease->mine && may_be_given(f) && w->failed < PEERS_MAX && peer_address_ok(lease->holder);
     loop_timer_cancel(f->loop, &w->watch);
     if (!lease)
         metric_inc(f->table->lease_failed);
@@ -191,13 +203,14 @@ static void go_by_lease(struct fill *f, const struct state_lease *lease)
         lease_hold(f, lease->fence);
     else
         metric_inc(f->table->lease_busy);
-    if (lease && !lease->mine && w->disproved && lease->fence == w->fence)
-        take_lease(f, w->fence); /* that very one */
-    else if (lease && !lease->mine && may_be_given(f) && w->failed < PEERS_MAX &&
-             peer_address_ok(lease->holder))
+    if (peer && is_disproved(f, lease)) {
+        ++w->failed;
+        take_lease(f, lease->fence); /* that very one */
+    } else if (peer) {
         ask_peer(f, lease);
-    else
+    } else {
         ask_upstream(f);
+    }
 }
 
 static void on_lease(void *arg, const struct state_lease *lease, const struct err *err)
@@ -280,7 +293,7 @@ static void second_ended(struct fill *f, enum fill_source_end end)
     second->ops->ended(second, f->loop, &f->digest, end);
 }
 
-void fill_where_failed(struct fill *f, enum fill_source_end end, const struct err *err)
+static void failed(struct fill *f, enum fill_source_end end, const struct err *err)
 {
     loop_timer_cancel(f->loop, &f->where.watch);
     metric_inc(f->table->source_failed[f->from]);
@@ -293,6 +306,13 @@ void fill_where_failed(struct fill *f, enum fill_source_end end, const struct er
         second_ended(f, end);
     }
     fill_where_ask(f);
+}
+
+void fill_where_failed(struct fill *f, enum fill_source_end end, const struct err *err)
+{
+    if (f->from == FILL_FROM_PEER && !f->where.answered)
+        peers_note_silent(f->table->env->peers, f->where.peer);
+    failed(f, end, err);
 }
 
 /* Now and then while a peer or the second level is asked: do bytes come? */

@@ -6,10 +6,12 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 
 #define MAC 32 /* bytes of HMAC-SHA256 */
@@ -17,6 +19,11 @@
 struct peers {
     char *address, *ca_file;
     uint8_t key[MAC];
+    pthread_mutex_t lock; /* guards what follows: */
+    struct silent_peer {
+        char address[PEER_ADDRESS_MAX];
+        uint64_t until_ms; /* monotonic */
+    } silent[PEER_SILENT_MAX];
 };
 
 static void mac(const uint8_t key[MAC], const char *text, uint8_t ret[MAC])
@@ -32,6 +39,7 @@ struct peers *peers_new(const char *address, const char *ca_file, const uint8_t 
     struct peers *p = mem_new(struct peers);
     p->address = mem_strdup(address ? address : "");
     p->ca_file = ca_file ? mem_strdup(ca_file) : NULL;
+    pthread_mutex_init(&p->lock, NULL);
     mac(scope_key, "rac peer 1", p->key); /* the scope key itself is for scopes */
     return p;
 }
@@ -41,6 +49,7 @@ void peers_free(struct peers *p)
     if (!p)
         return;
     OPENSSL_cleanse(p->key, sizeof p->key);
+    pthread_mutex_destroy(&p->lock);
     free(p->address);
     free(p->ca_file);
     free(p);
@@ -63,6 +72,35 @@ bool peer_address_ok(const char *address)
                        : strncmp(address, "https://", 8) == 0 ? address + 8
                                                               : "";
     return *host && strlen(address) < PEER_ADDRESS_MAX && strspn(host, allowed) == strlen(host);
+}
+
+/* In the place of its last time, else of who is to be forgotten first. */
+void peers_note_silent(struct peers *p, const char *address)
+{
+    pthread_mutex_lock(&p->lock);
+    struct silent_peer *at = p->silent;
+    for (struct silent_peer *s = p->silent; s < p->silent + PEER_SILENT_MAX; ++s) {
+        if (strcmp(s->address, address) == 0) {
+            at = s;
+            break;
+        }
+        if (s->until_ms < at->until_ms)
+            at = s;
+    }
+    (void)snprintf(at->address, sizeof at->address, "%s", address);
+    at->until_ms = clock_mono_ms() + PEER_SILENT_MS;
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool peers_is_silent(struct peers *p, const char *address)
+{
+    bool found = false;
+    uint64_t now = clock_mono_ms();
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < PEER_SILENT_MAX && !found; ++i)
+        found = p->silent[i].until_ms > now && strcmp(p->silent[i].address, address) == 0;
+    pthread_mutex_unlock(&p->lock);
+    return found;
 }
 
 static void sign(const struct peers *p, const struct digest *digest, int64_t time_s, char hex[2 * MAC + 1])

@@ -9,7 +9,7 @@
  *     X-Rac-Peer: <seconds since 1970> <HMAC-SHA256 of method, digest and that time, hex>
  *
  * The key is derived from the scope key, which stands in the state that replicas share: whoever can sign can
- * read that state, and so is a replica. Immutable; any thread.
+ * read that state, and so is a replica. Any thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +23,8 @@
 #define PEER_HEADER_MAX   128
 #define PEER_WINDOW_S     300 /* clocks of two replicas may differ by that */
 #define PEER_ADDRESS_MAX  ((size_t)300)
+#define PEER_SILENT_MS    UINT64_C(20000)
+#define PEER_SILENT_MAX   32 /* that are remembered */
 
 struct peers;
 /* address: how others reach this replica, "http://10.0.0.7:9090"; NULL: they cannot. ca_file: who vouches for
@@ -34,6 +36,9 @@ const char *peers_ca_file(const struct peers *p); /* NULL: the system's */
 
 /* Is that an http or https URL of a host alone, with or without a port? It comes from the state. */
 bool peer_address_ok(const char *address);
+/* It did not answer at all: for a while it is not worth a connect time-out a blob. */
+void peers_note_silent(struct peers *p, const char *address);
+bool peers_is_silent(struct peers *p, const char *address);
 /* The value of the header, for a GET of that blob at that time (s since 1970). */
 void peers_sign(const struct peers *p, const struct digest *digest, int64_t now_s, char ret[PEER_HEADER_MAX]);
 /* Takes the same time whatever is wrong with the signature. */

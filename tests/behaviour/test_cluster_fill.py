@@ -281,6 +281,19 @@ def test_a_peer_that_gives_nothing_is_no_hindrance(replica, redis, peer, up, app
     assert metric(a, 'rac_fill_source_failures_total{source="peer"}') == 1
 
 
+def test_a_peer_that_does_not_answer_is_not_tried_for_each_blob(replica, redis, peer, up):
+    """Where packets vanish each try takes the connect timeout."""
+    image = up.tag(NAME, "1", images.random_image("silent", [SIZE, SIZE, SIZE]))
+    a = ready(replica())
+    peer.stop()
+    for digest in image.layers:
+        lease(redis, digest, peer.url)
+        whole(a, digest)
+        assert up.count(f"GET */blobs/{digest}") == 1
+    assert metric(a, 'rac_fill_source_failures_total{source="peer"}') == 1
+    assert metric(a, 'rac_fill_leases_total{result="taken"}') == 3, "what it does not give is ours to download for all"
+
+
 def test_a_peer_that_breaks_off_is_gone_on_from(replica, redis, peer, up, app):
     digest, a = app.layers[0], ready(replica())
     peer.rule("GET /v1/peer/*", lambda x: upstream.Answer(body=app.blobs[digest], cut=SIZE // 2))
@@ -373,6 +386,19 @@ def test_who_may_not_read_it_gets_nothing_of_a_peer(replica, up, app, held, when
             r.whole(digest)
     up.tag("other/app", "1", app)
     whole(c, digest, "other/app")
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "not trusted"])
+def test_peers_by_tls(make, redis, up, app, authority, trusted):
+    certificate, key = authority.issue("peer")
+    flags = ["--state", redis.url, "--tls-certificate", certificate, "--tls-key", key, "--peer-address", "https://127.0.0.1",
+             *(["--peer-ca", authority.certificate] if trusted else [])]
+    for p in [make({"up.test": up.url}, flags) for _ in range(2)]:
+        for kind, reference, headers in [("manifests", "1", {"Accept": wire.MANIFEST_TYPES}), ("blobs", app.layers[0], {})]:
+            reply = wire.fetch(p.address, "GET", f"/v2/{NAME}/{kind}/{reference}", headers, tls=authority.client())
+            assert (reply.status, reply.broken) == (200, "")
+        assert reply.digest == app.layers[0]
+    assert up.count(f"GET */blobs/{app.layers[0]}") == (1 if trusted else 2)
 
 
 def test_credentials_stay_at_home(replica, redis, peer, up, app):

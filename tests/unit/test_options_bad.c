@@ -88,6 +88,7 @@ static const struct bad_yaml bad_yaml[] = {
     {"state: redis://a\npeer-address: http://\n", "'http://': expected http://HOST:PORT"},
     {"state: redis://a\npeer-address: http://a/b\n", "'http://a/b': expected http://HOST:PORT"},
     {"state: redis://a\npeer-address: http://u@a\n", "'http://u@a': expected http://HOST:PORT"},
+    {"state: redis://a\npeer-address: http://fd00::1:g\n", "'http://fd00::1:g': expected http://HOST:PORT"},
     {"state: redis://a\npeer-address: http://a:0\n", "'http://a:0': expected http://HOST:PORT"},
     {"log.format: xml\n", "'xml' is not one of logfmt or json"},
     {"inject.pinned: deny\n", "'deny' is not one of pass or refuse"},
