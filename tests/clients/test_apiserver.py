@@ -100,7 +100,7 @@ def image(pod):
     return pod["spec"]["containers"][0]["image"]
 
 
-@pytest.mark.parametrize("name", ["rac.yaml", "cluster/rac.yaml"])
+@pytest.mark.parametrize("name", ["rac.yaml", "cluster/rac.yaml", "replicas/rac.yaml"])
 def test_it_takes_the_manifests(cluster, name):
     """All of them, strictly, and says nothing about any."""
     done = cluster.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", os.path.join(MANIFESTS, name))
@@ -166,6 +166,47 @@ def test_a_dead_webhook_stops_nobody(cluster, webhook):
     finally:
         webhook.start()
     wait_for(lambda: image(make(cluster, "shop", "again", dry=True)).startswith(P), 60, "the webhook again", step=0.5)
+
+
+@pytest.mark.parametrize("name", ["redis.yaml", "s3.yaml", "app.yaml"])
+def test_it_takes_the_development_cluster(cluster, name):
+    for namespace in ("rac-dev", "demo"):  # where a dry run puts the rest
+        cluster.kubectl("apply", "-f", "-", document={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    path = os.path.join(ROOT, "k8s", "dev", name)
+    done = cluster.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", path)
+    assert len(done.stdout.splitlines()) == len(documents(path))
+    assert "unknown field" not in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not HELM, reason="no helm")
+def test_helm_installs_replicas(scratch, cluster):
+    """All that a deployment can have: installed, scaled by hand and by an autoscaler, and away again without a trace."""
+    def helm(*args, check=True):
+        return scratch.run(HELM, "--kubeconfig", cluster.config, "--namespace", "wide", *args, env={"HOME": scratch.folder("helm")}, check=check)
+    chart = os.path.join(ROOT, "k8s", "chart", "rac")
+    values = ["--set", "mode=deployment,mirror.enabled=false,webhook.enabled=false,deployment.replicas=3,service.type=LoadBalancer,"
+                       "service.externalTrafficPolicy=Local,state.redis.url=redis+sentinel://s1.lab\\,s2.lab/main,state.redis.password=word,"
+                       "ingress.enabled=true,ingress.host=images.lab,deployment.spread=DoNotSchedule",
+              "--set-string", "blobs.s3.url=s3://rac?endpoint=http://s3.lab:9000,blobs.s3.accessKeyId=a,blobs.s3.secretAccessKey=b"]
+    refused = helm("install", "wide", chart, "--create-namespace", "--set", "mode=deployment,mirror.enabled=false,deployment.replicas=3", check=False)
+    assert refused.returncode and "state.redis.url names the Redis" in refused.stderr
+    helm("install", "wide", chart, "--create-namespace", *values)
+    made = cluster.get("deployment", "wide-proxy", "-n", "wide")["spec"]
+    assert (made["replicas"], made["strategy"]["type"]) == (3, "RollingUpdate")
+    container = made["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?exclude=state"
+    assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}  # this API knows it
+    assert cluster.get("pdb", "wide-proxy", "-n", "wide")["spec"]["maxUnavailable"] == 1
+    policy = cluster.get("networkpolicy", "wide-proxy", "-n", "wide")["spec"]
+    assert {p["port"] for r in policy["egress"] for p in r["ports"]} == {53, 80, 443, 9000, 9090, 6379, 26379}
+    helm("upgrade", "wide", chart, "--reuse-values", "--set", "deployment.autoscaling.enabled=true,deployment.autoscaling.minReplicas=3")
+    scaler = cluster.get("hpa", "wide-proxy", "-n", "wide")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"], scaler["scaleTargetRef"]["name"]) == (3, 6, "wide-proxy")
+    account = cluster.kubectl("auth", "can-i", "--list", "--as=system:serviceaccount:wide:wide-proxy", "-n", "wide").stdout
+    assert "secrets" not in account and "pods" not in account and "*.*" not in account, account
+    helm("uninstall", "wide")
+    left = cluster.get("all,configmap,secret,networkpolicy,pdb,hpa,ingress,pvc,serviceaccount", "-n", "wide")["items"]
+    assert [i["metadata"]["name"] for i in left if i["metadata"]["name"].startswith("wide-")] == []
 
 
 @pytest.mark.skipif(not HELM, reason="no helm")
