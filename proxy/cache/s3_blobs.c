@@ -75,9 +75,12 @@ bool s3_blobs_may_ask(struct s3_blobs *s)
 void s3_blobs_worked(struct s3_blobs *s)
 {
     pthread_mutex_lock(&s->lock);
+    if (s3_blobs_pause(s)) { /* asked before it failed, or of what does not fail: the next question tells */
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
     bool was_away = s->failures > 0;
     s->failures = 0;
-    s->shut_until_ms = 0;
     metric_set(s->up, 1);
     if (!s->pinning)
         s3_queue_pin(s, true);

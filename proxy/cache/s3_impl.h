@@ -35,6 +35,7 @@ struct s3_waiting {
     bool wrong;  /* its object is to be deleted first */
     bool marked; /* there is a file for it */
     bool busy, pinned;
+    bool again; /* wished for while it was busy: once more after that */
     unsigned tries;
     uint64_t not_before_ms; /* monotonic */
     char *upload_id;        /* of a multipart upload that was begun; NULL: none */
@@ -44,6 +45,7 @@ struct s3_waiting {
 struct s3_known {
     struct lru_entry lru;
     uint64_t seen_ms; /* monotonic */
+    bool wrong;       /* other bytes are there, and about to be deleted: not to be asked for */
     char hex[DIGEST_STR_MAX + 1];
 };
 
@@ -109,6 +111,8 @@ void *s3_send_thread(void *s3_blobs);
 /* s3_source.c */
 extern const struct fill_source_ops s3_source_ops;
 void s3_known_add(struct s3_blobs *s, const struct digest *digest);
+void s3_known_wrong(struct s3_blobs *s, const struct digest *digest);
+bool s3_known_is_wrong(struct s3_blobs *s, const struct digest *digest);
 void s3_known_drop(struct s3_blobs *s, const struct digest *digest);
 bool s3_known_lately(struct s3_blobs *s, const struct digest *digest);
 #endif

@@ -172,7 +172,7 @@ static void drop(struct s3_blobs *s, struct s3_waiting *w)
 
 void s3_queue_done(struct s3_blobs *s, struct s3_waiting *w)
 {
-    if (w->wrong) { /* found out while it was worked on */
+    if (w->again) {
         w->busy = false;
         return;
     }
@@ -222,6 +222,7 @@ void s3_queue_wish(struct s3_blobs *s, const struct digest *digest, bool send, b
         w->marked |= mark;
         w->send |= send;
         w->wrong |= wrong;
+        w->again = w->busy;
         if (s->pinning)
             pin(s, w, true);
         pthread_cond_broadcast(&s->wake); /* the keeper of credentials waits there, too */

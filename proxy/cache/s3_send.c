@@ -179,16 +179,21 @@ static void refresh(struct s3_blobs *s, const char *key, struct s3_object *o)
     (void)s3_copy(s->s3, s->url.bucket, o, s->url.bucket, key, &none, s->cancel, NULL, NULL);
 }
 
-static enum outcome work(struct s3_blobs *s, struct s3_waiting *w, bool wrong, struct err *err)
+/* What is to be done, as it was when it was taken up. */
+struct task {
+    bool send, wrong;
+};
+
+static enum outcome work(struct s3_blobs *s, struct s3_waiting *w, struct task task, struct err *err)
 {
     char key[S3_KEY_CAP];
     cleanup_s3_object struct s3_object object = {0};
     s3_blobs_key(s, &w->digest, key);
-    if (wrong && s3_delete(s->s3, s->url.bucket, key, s->cancel, err) < 0)
+    if (task.wrong && s3_delete(s->s3, s->url.bucket, key, s->cancel, err) < 0)
         return FAILED;
-    if (wrong)
+    if (task.wrong)
         log_warn("wrong object deleted from S3", F_S("bucket", s->url.bucket), F_S("key", key));
-    struct blob *blob = w->send ? get_blob(s, &w->digest) : NULL;
+    struct blob *blob = task.send ? get_blob(s, &w->digest) : NULL;
     int rc = s3_head(s->s3, s->url.bucket, key, s->cancel, &object, NULL, err);
     bool there = rc == 0 && (!blob || object.size == blob->size);
     if (there || (rc < 0 && err->code != ERR_NOT_FOUND)) {
@@ -208,10 +213,10 @@ static enum outcome work(struct s3_blobs *s, struct s3_waiting *w, bool wrong, s
 }
 
 /* True: there is no more to do for it. */
-static bool handle(struct s3_blobs *s, struct s3_waiting *w, bool wrong)
+static bool handle(struct s3_blobs *s, struct s3_waiting *w, struct task task)
 {
     struct err err = {0};
-    enum outcome outcome = work(s, w, wrong, &err);
+    enum outcome outcome = work(s, w, task, &err);
     switch (outcome) {
     case SENT:
     case THERE:
@@ -222,7 +227,7 @@ static bool handle(struct s3_blobs *s, struct s3_waiting *w, bool wrong)
             log_info("blob sent to S3", F_S("digest", w->digest.s));
         return true;
     case GONE:
-        if (w->send)
+        if (task.send)
             metric_inc(s->gone);
         s3_known_drop(s, &w->digest);
         s3_blobs_worked(s);
@@ -267,12 +272,12 @@ void *s3_send_thread(void *arg)
     struct s3_waiting *w;
     pthread_mutex_lock(&s->lock);
     while ((w = next(s)) != NULL) {
-        bool wrong = w->wrong;
-        w->wrong = false;
+        struct task task = {w->send, w->wrong};
+        w->wrong = w->again = false;
         pthread_mutex_unlock(&s->lock);
-        bool done = handle(s, w, wrong);
+        bool done = handle(s, w, task);
         pthread_mutex_lock(&s->lock);
-        w->wrong |= wrong && !done;
+        w->wrong |= task.wrong && !done;
         if (done)
             s3_queue_done(s, w);
         else

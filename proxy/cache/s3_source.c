@@ -19,7 +19,7 @@ static struct s3_known *known_of(struct s3_blobs *s, const struct digest *digest
     return lru_find(*ret);
 }
 
-void s3_known_add(struct s3_blobs *s, const struct digest *digest)
+static void know(struct s3_blobs *s, const struct digest *digest, bool wrong)
 {
     struct lru_shard *shard;
     struct s3_known *k = known_of(s, digest, &shard);
@@ -29,7 +29,27 @@ void s3_known_add(struct s3_blobs *s, const struct digest *digest)
         lru_add(shard, k, k->hex, sizeof *k);
     }
     k->seen_ms = clock_mono_ms();
+    k->wrong = wrong;
     lru_unlock(shard);
+}
+
+void s3_known_add(struct s3_blobs *s, const struct digest *digest)
+{
+    know(s, digest, false);
+}
+
+void s3_known_wrong(struct s3_blobs *s, const struct digest *digest)
+{
+    know(s, digest, true);
+}
+
+bool s3_known_is_wrong(struct s3_blobs *s, const struct digest *digest)
+{
+    struct lru_shard *shard;
+    const struct s3_known *k = known_of(s, digest, &shard);
+    bool wrong = k && k->wrong;
+    lru_unlock(shard);
+    return wrong;
 }
 
 void s3_known_drop(struct s3_blobs *s, const struct digest *digest)
@@ -45,7 +65,7 @@ bool s3_known_lately(struct s3_blobs *s, const struct digest *digest)
 {
     struct lru_shard *shard;
     const struct s3_known *k = known_of(s, digest, &shard);
-    bool lately = k && clock_mono_ms() - k->seen_ms < S3_KNOWN_MS;
+    bool lately = k && !k->wrong && clock_mono_ms() - k->seen_ms < S3_KNOWN_MS;
     lru_unlock(shard);
     return lately;
 }
@@ -112,10 +132,18 @@ static struct fetch_params params_of(const struct s3_blobs *s, const char *url)
                                  .accept = "*/*"};
 }
 
+/* NULL: not to be asked. */
+static char *lookup_url(struct s3_blobs *s, const struct digest *digest)
+{
+    if (!s3_blobs_may_ask(s) || s3_known_is_wrong(s, digest))
+        return NULL;
+    return s3_blobs_sign(s, digest, S3_LOOKUP_S);
+}
+
 static void answer_find(void *arg)
 {
     struct found *f = arg;
-    cleanup_free char *url = s3_blobs_may_ask(f->s) ? s3_blobs_sign(f->s, &f->digest, S3_LOOKUP_S) : NULL;
+    cleanup_free char *url = lookup_url(f->s, &f->digest);
     struct fetch_params params = params_of(f->s, url);
     if (!url)
         metric_inc(f->s->skipped);
@@ -153,7 +181,7 @@ static void note(struct s3_blobs *s, const struct digest *digest, enum fill_sour
         break;
     case SOURCE_LIED:
         metric_inc(s->wrong);
-        s3_known_drop(s, digest);
+        s3_known_wrong(s, digest);
         wish(s, digest, false, true);
         log_warn("S3 has other bytes under that digest", F_S("digest", digest->s));
         break;
@@ -258,7 +286,7 @@ void s3_blobs_read(struct s3_blobs *s, struct loop *loop, const struct digest *d
                    s3_blobs_read_fn *fn, void *arg)
 {
     struct reading *r = mem_new(struct reading);
-    cleanup_free char *url = s3_blobs_may_ask(s) ? s3_blobs_sign(s, digest, S3_LOOKUP_S) : NULL;
+    cleanup_free char *url = lookup_url(s, digest);
     *r = (struct reading){.s = s, .loop = loop, .digest = *digest, .fn = fn, .arg = arg};
     r->body.max = max;
     if (!url) {
