@@ -5,13 +5,14 @@ service has an address that leads to the node, and pods are on the node's networ
 a kube-apiserver and a kubelet (RAC_APISERVER, RAC_KUBELET, or Go to build those of tests/apiserver and tests/kubelet)."""
 import json
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
 import yaml
 
-from rig import apiserver, images, kubelet, proxy, upstream, wire
+from rig import apiserver, images, kubelet, proxy, redis, upstream, wire
 from rig.process import wait_for
 from rig.proxy import ROOT
 from rig.radosgw import free_port
@@ -95,8 +96,8 @@ class Edge:
         self.kubectl("apply", "-f", "-", document={"apiVersion": "v1", "kind": "Pod", "spec": spec, "metadata": {
             **template["metadata"], "name": workload["metadata"]["name"], "namespace": "rac"}})
 
-    def ready(self, name):
-        pod = self.cluster.get("pod", name, "-n", "rac")
+    def ready(self, name, namespace="rac"):
+        pod = self.cluster.get("pod", name, "-n", namespace)
         return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
 
     def wait_ready(self, name):
@@ -154,6 +155,77 @@ def edge(scratch, authority, hub):
         yield e
     finally:
         e.close()
+
+
+class Replicas:
+    """Two pods of the manifests for replicas, as one could be: each on a port of its own, since they share the node's network."""
+
+    def __init__(self, edge, redis):
+        password, place = proxy.secret("the-word-for-redis-of-test-kubelet"), free_port()
+        for setting in (("bind", "127.0.0.1"), ("port", str(place)), ("requirepass", password)):
+            assert redis.ask("CONFIG", "SET", *setting) == b"+OK\r\n", setting
+        self.redis = redis
+        edge.kubectl("create", "secret", "generic", "rac-redis", "-n", "rac", f"--from-literal=password={password}")
+        # Its service account is the edge's already, its configuration and its pods have other names.
+        found = [m for m in edge.manifests("replicas") if (m["kind"], m["metadata"]["name"]) in (("ConfigMap", "rac-proxy"), ("Deployment", "rac-proxy"))]
+        config, workload = sorted(found, key=lambda m: m["kind"])
+        self.addresses = {}
+        for name in ("one", "two"):
+            port = free_port()
+            self.addresses[name] = f"127.0.0.1:{port}"
+            text = json.dumps([config, workload]).replace(str(edge.port), str(port)).replace("redis://redis:6379", f"redis://127.0.0.1:{place}")
+            mine, pod = json.loads(text)
+            mine["metadata"]["name"] = pod["metadata"]["name"] = f"replica-{name}"
+            spec = pod["spec"]["template"]["spec"]
+            for volume in spec["volumes"]:
+                if volume["name"] == "config":
+                    volume["configMap"]["name"] = f"replica-{name}"
+                if "ephemeral" in volume:  # nobody makes volumes of claims here
+                    volume["emptyDir"] = {}
+                    del volume["ephemeral"]
+            edge.kubectl("apply", "-f", "-", document=mine)
+            edge.pod(pod)
+        for name in self.addresses:
+            edge.wait_ready(f"replica-{name}")
+
+
+@pytest.fixture
+def replicas(edge, scratch):
+    if redis.Redis.missing():
+        pytest.skip("no redis-server")
+    r = redis.Redis(scratch)
+    yield Replicas(edge, r)
+    r.close()
+
+
+def test_replicas_stay_in_service_while_redis_is_away(edge, replicas, hub):
+    """With the probes, the Secret and the peer addresses that the manifests give them: one download for both, a state that is one, and
+    a Redis that dies takes neither out of service."""
+    image = images.random_image("replicas", [300000])
+    hub.tag("lib/wide", "1", image)
+    one, two = replicas.addresses.values()
+
+    def whole(address):
+        got = wire.fetch(address, "GET", "/v2/lib/wide/manifests/1", {"Accept": wire.MANIFEST_TYPES})
+        assert got.status == 200, got.body
+        layer = got.json["layers"][0]["digest"]
+        blob = wire.fetch(address, "GET", f"/v2/lib/wide/blobs/{layer}")
+        assert (blob.status, blob.digest) == (200, layer)
+        return got.digest
+
+    def probes(address):
+        figures = wire.fetch(address, "GET", "/metrics").body.decode()
+        return int(re.search(r'^rac_requests_total\{route="readyz",status="200"\} (\d+)', figures, re.M)[1])
+    assert whole(one) == whole(two)
+    assert hub.count(f"GET /v2/lib/wide/blobs/{image.layers[0]}") == 1
+    replicas.redis.kill()
+    wait_for(lambda: wire.fetch(one, "GET", "/readyz").status == 503, 60, "that Redis is gone is seen")
+    before = {address: probes(address) for address in (one, two)}
+    # Three that fail take a pod out.
+    wait_for(lambda: all(probes(a) >= before[a] + 4 for a in before), 120, "four more probes of each", step=0.5)
+    for name in replicas.addresses:
+        assert edge.ready(f"replica-{name}")
+    assert whole(one) == whole(two)
 
 
 def test_an_image_by_the_proxys_name(edge):
