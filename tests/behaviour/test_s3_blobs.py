@@ -324,6 +324,7 @@ def at_gateway(gateway, bucket, prefix="cache"):
     return f"s3://{bucket.name}/{prefix}?path-style=1&region=us-east-1&endpoint={gateway.url}"
 
 
+@pytest.mark.long
 def test_a_real_bucket(make, up, gateway, bucket, skopeo, scratch):
     """In one PUT and in parts, found again, redirected to, cleaned up: by a server that trusts no signature."""
     image = up.tag(NAME, "1", images.random_image("real s3", [20 << 20, 100_000]))

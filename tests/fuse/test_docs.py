@@ -7,7 +7,7 @@ import pytest
 
 from rig import proxy
 
-SOURCES = [os.path.join(proxy.ROOT, "fuse-layer", room) for room in ("init", "s3fs")]
+SOURCES = [os.path.join(proxy.ROOT, *room) for room in (("fuse-layer", "init"), ("fuse-layer", "s3fs"), ("s3",))]
 
 
 def text(*path):

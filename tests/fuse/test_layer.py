@@ -130,10 +130,10 @@ def test_elsewhere_the_same_bytes(scratch, made):
     """The sources in another folder, copied with other times and another umask."""
     there = os.path.join(scratch.folder("a copy somewhere else"), "sources")
     os.mkdir(there)
-    listed = subprocess.run(["git", "-C", TOP, "ls-files", "-z", "CMakeLists.txt", "cmake", "common", "fuse-layer"],
+    listed = subprocess.run(["git", "-C", TOP, "ls-files", "-z", "CMakeLists.txt", "cmake", "common", "s3", "fuse-layer"],
                             stdout=subprocess.PIPE, check=False).stdout.decode().split("\0")
     if not any(listed):
-        listed = [os.path.relpath(os.path.join(folder, name), TOP) for part in ("cmake", "common", "fuse-layer")
+        listed = [os.path.relpath(os.path.join(folder, name), TOP) for part in ("cmake", "common", "s3", "fuse-layer")
                   for folder, _, names in os.walk(os.path.join(TOP, part)) for name in names] + ["CMakeLists.txt"]
     for name in filter(None, listed):
         target = os.path.join(there, name)
