@@ -8,7 +8,7 @@
 #include "proxy/access/access.h"
 #include "proxy/api/api.h"
 #include "proxy/http/server.h"
-#include "proxy/options.h"
+#include "proxy/options/options.h"
 #include "proxy/records/records.h"
 #include "proxy/registry/registry.h"
 #include "proxy/tokens/tokens.h"

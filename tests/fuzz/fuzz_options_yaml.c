@@ -7,7 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
-#include "proxy/options_file.h"
+#include "proxy/options/file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

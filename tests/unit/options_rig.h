@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "proxy/options.h"
+#include "proxy/options/options.h"
 
 static inline void cleanup_options_fn(struct options **o)
 {

@@ -2,7 +2,7 @@
 /* The table itself, and what is printed from it. */
 #include "options_rig.h"
 
-#include "proxy/options_table.h"
+#include "proxy/options/table.h"
 
 #define DOCS RAC_FIXTURES "/../../docs/"
 
