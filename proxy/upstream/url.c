@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/upstream/url.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,15 @@ static bool host_ok(const char *s)
     return true;
 }
 
+/* An address in another form than curl gives them: "33332", of an escaped digit that curl undid too late to
+ * see that it is one. The same text would be another host when it is parsed again. */
+static bool odd_address(const char *host)
+{
+    struct in_addr a;
+    char text[INET_ADDRSTRLEN];
+    return inet_aton(host, &a) && strcmp(inet_ntop(AF_INET, &a, text, sizeof text), host) != 0;
+}
+
 /* Fills the members from url->handle, and checks what curl does not. */
 static int read_parts(struct url *url, struct err *err)
 {
@@ -73,7 +83,7 @@ static int read_parts(struct url *url, struct err *err)
     size_t len = strlen(host);
     bool brackets = len > 2 && host[0] == '[' && host[len - 1] == ']';
     url->host = brackets ? mem_strndup(host + 1, len - 2) : mem_strdup(host);
-    if (!host_ok(url->host))
+    if (!host_ok(url->host) || odd_address(url->host))
         return err_set(err, ERR_INVALID, "has characters in its host that are refused");
     return 0;
 }
