@@ -32,7 +32,7 @@ struct ring *ring_new(size_t bytes)
     assert(bytes >= 4096 && (bytes & (bytes - 1)) == 0);
     void *p;
     if (posix_memalign(&p, 64, sizeof(struct ring)) != 0)
-        abort();
+        mem_none();
     struct ring *r = p;
     *r = (struct ring){.size = bytes, .p = mem_alloc(bytes)};
     return r;
