@@ -188,12 +188,13 @@ wait_pytests() {
     children=() names=()
 }
 
-# They wait most of the time: two or three at once fill a machine of two cores.
+# They wait most of the time: four at once fill a machine of two cores.
 pytests() {
     local begin=$SECONDS names=() ignored=(--ignore=tests/fuse/test_{layer,containers,init_engines}.py)
     if wanted behaviour; then
-        start_pytest behaviour-1 build-asan/bin --shard 1/2 tests/behaviour tests/faults
-        start_pytest behaviour-2 build-asan/bin --shard 2/2 tests/behaviour tests/faults
+        start_pytest behaviour-1 build-asan/bin --shard 1/3 tests/behaviour tests/faults
+        start_pytest behaviour-2 build-asan/bin --shard 2/3 tests/behaviour tests/faults
+        start_pytest behaviour-3 build-asan/bin --shard 3/3 tests/behaviour tests/faults
     fi
     if wanted clients; then
         start_pytest clients build/bin tests/clients
