@@ -14,7 +14,6 @@ Ends with 1, and says what, if
 - memory or descriptors grew;
 - or anything cannot be pulled once the upstreams are honest again.
 """
-import argparse
 import collections
 import json
 import os
@@ -27,7 +26,9 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
 
+from faults import seeded  # noqa: E402
 from faults.liar import Elsewhere, Liar  # noqa: E402
+from faults.seeded import Wrong  # noqa: E402
 from rig import certs, images, process, proxy, upstream, wire  # noqa: E402
 
 CLIENTS = 16
@@ -40,10 +41,6 @@ CODES = {401: {"UNAUTHORIZED"}, 403: {"DENIED"}, 404: {"MANIFEST_UNKNOWN", "BLOB
 SAID = {401: {401}, 403: {401, 403, 301, 302, 303, 307, 308}, 404: {404, 410, 301, 302, 303, 307, 308}, 429: {429}}
 NAMES = ["lib/a", "lib/b", "team/c", "deep/er/d"]
 DEAD = ["hole.test", "gone.test", "nowhere.test", "expired.test"]
-
-
-class Wrong(Exception):
-    """Something that must never happen."""
 
 
 def fill(liar, rng):
@@ -395,39 +392,20 @@ class Lies:
         finally:
             for server in [*self.liars, self.elsewhere, self.forbidden, *self.dead]:
                 server.close()
-            for p in [*self.proxies, self.reference]:
-                try:
-                    p.close()
-                except AssertionError as e:
-                    problems.append(str(e))
+            problems += seeded.stop([*self.proxies, self.reference])
         if problems:
             raise Wrong("\n".join(problems))
         return seen
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--pulls", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--one-in", type=int, default=3, help="one of so many answers is a lie")
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    scratch, begin = process.Scratch(), time.monotonic()
-    try:
-        lies = Lies(scratch, options.seed, options.pulls, options.one_in)
-        seen = lies.run()
-        print(", ".join(f"{k}: {v}" for k, v in sorted(seen.items(), key=str)))
-        print("lies: " + ", ".join(f"{k}: {v}" for k, v in sorted(lies.lies.items())))
-        print(f"{options.pulls} pulls in {time.monotonic() - begin:.0f} s")
-    except Wrong as e:
-        print(f"seed {options.seed}: {e}", file=sys.stderr)
-        return 1
-    finally:
-        left = scratch.close()
-        if left:
-            print("left behind:", *left, sep="\n", file=sys.stderr)
-    return 1 if left else 0
+def work(scratch, options):
+    begin = time.monotonic()
+    lies = Lies(scratch, options.seed, options.pulls, options.one_in)
+    print(seeded.counted(lies.run()))
+    print("lies: " + seeded.counted(lies.lies))
+    print(f"{options.pulls} pulls in {time.monotonic() - begin:.0f} s")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(seeded.main(__doc__, work, pulls={"type": int, "default": 1000},
+                         one_in={"type": int, "default": 3, "help": "one of so many answers is a lie"}))

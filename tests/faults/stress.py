@@ -8,7 +8,6 @@ What each client and the upstream do follows from the seed, which is printed; wh
 work side by side: one injects, one does not. Ends with 1, and says what, if an answer that looked complete was wrong,
 if a status came that no fault explains, or if anything is left behind when it is quiet again.
 """
-import argparse
 import collections
 import os
 import random
@@ -20,17 +19,15 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
 
-from rig import images, process, proxy, upstream, wire  # noqa: E402
+from faults import seeded  # noqa: E402
+from faults.seeded import Wrong  # noqa: E402
+from rig import images, proxy, upstream, wire  # noqa: E402
 
 CLIENTS = 12
 FAULTS = (429, 502, 503, 504)  # what a client may be told when the upstream is at fault
 ARGS = ["--upstream-connect-timeout", "2s", "--upstream-head-timeout", "2s", "--upstream-stall-timeout", "2s",
         "--upstream-missing", "0s", "--upstream-fresh", "1s", "--cache-size", "4MiB",
         "--http-slow-reader-timeout", "5s", "--shutdown-grace", "1s"]
-
-
-class Wrong(Exception):
-    """Something that must never happen."""
 
 
 class Library:
@@ -246,35 +243,14 @@ class Stress:
         finally:
             self.over.set()
             self.up.close()
-            problems = []
-            for p in self.proxies:
-                try:
-                    p.close()
-                except AssertionError as e:
-                    problems.append(str(e))
+            problems = seeded.stop(self.proxies)
             if problems:
                 raise Wrong("\n".join([*self.wrong, *problems]))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    options = parser.parse_args()
-    print(f"seed {options.seed}", flush=True)
-    scratch = process.Scratch()
-    try:
-        seen = Stress(scratch, options.seed, options.seconds).run()
-        print(", ".join(f"{k}: {v}" for k, v in sorted(seen.items(), key=str)))
-    except Wrong as e:
-        print(f"seed {options.seed}: {e}", file=sys.stderr)
-        return 1
-    finally:
-        left = scratch.close()
-        if left:
-            print("left behind:", *left, sep="\n", file=sys.stderr)
-    return 1 if left else 0
+def work(scratch, options):
+    print(seeded.counted(Stress(scratch, options.seed, options.seconds).run()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(seeded.main(__doc__, work, seconds={"type": float, "default": 20}))
