@@ -77,6 +77,11 @@ readinessProbe:
 {{- end -}}
 {{- end }}
 
+{{/* For how long a pod behind a service still answers once it ends, in s. Kubernetes before 1.30 has no such pause. */}}
+{{- define "rac.delay" -}}
+{{- ternary 0 (int .Values.shutdown.delaySeconds) (semverCompare "<1.30-0" .Capabilities.KubeVersion.Version) -}}
+{{- end }}
+
 {{/* How replicas reach each other; empty: they do not. */}}
 {{- define "rac.peer" -}}
 {{- if and .Values.state.redis.url (not .Values.tls.secretName) }}{{ .Values.state.peerAddress }}{{ end -}}
