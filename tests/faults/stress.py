@@ -21,7 +21,7 @@ sys.dont_write_bytecode = True
 
 from faults import seeded  # noqa: E402
 from faults.seeded import Wrong  # noqa: E402
-from rig import images, proxy, upstream, wire  # noqa: E402
+from rig import images, process, proxy, upstream, wire  # noqa: E402
 
 CLIENTS = 12
 FAULTS = (429, 502, 503, 504)  # what a client may be told when the upstream is at fault

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was taken back while the disk was full stays taken back: a name that the upstream denies, a token that was revoked."""
-import os
 import sqlite3
 
 import pytest
 
-from rig import faults, images, token_api, upstream
+from rig import faults, images, token_api
 from rig.process import wait_for
 
 NAME = "lib/app"
