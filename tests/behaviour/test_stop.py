@@ -54,7 +54,7 @@ def test_a_layer_of_a_token(make, up, site, authority, endless, client):
         else:
             text = json.dumps(wish).encode()
             raw.send(b"POST /container-token HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
-        wait_for(lambda: site.sent["/endless"] == len(endless), 60, "the layer to be fetched")
+        wait_for(lambda: site.sent["/endless"] == len(endless), 200, "the layer to be fetched")
         raw.close()
         ends_soon(p)
         if client == "waits":
