@@ -281,7 +281,7 @@ static void make_rooms(struct app *app)
     limits.connect_timeout_ms = (uint32_t)o->connect_timeout_ms;
     limits.head_timeout_ms = (uint32_t)o->head_timeout_ms;
     limits.stall_timeout_ms = (uint32_t)o->stall_timeout_ms;
-    app->access = app_access_new(o);
+    app->access = app_access_new(o, app->state);
     app->upstream = upstream_shared_new(&limits);
     app->documents = documents_new(&app->env, o->cache_memory_bytes);
     app->links = links_new(&app->env, LINKS_IN_MEMORY);
@@ -308,7 +308,7 @@ static void make_rooms(struct app *app)
                             .refresh_metrics = app_metrics_refresh,
                             .arg = app};
     app_tokens_new(app);
-    app->api.validations = rate_new(o->validate_rate);
+    app->api.validations = rate_new(o->validate_rate, app->state, "validations");
     app_admission_new(app);
 }
 

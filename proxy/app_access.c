@@ -41,11 +41,11 @@ static void free_lists(struct lists *l)
     free(l->locations);
 }
 
-struct access *app_access_new(const struct options *o)
+struct access *app_access_new(const struct options *o, struct state *state)
 {
     struct lists l;
     fill_lists(&l, o);
-    struct access *a = access_new(&l.config);
+    struct access *a = access_new(&l.config, state);
     free_lists(&l);
     return a;
 }

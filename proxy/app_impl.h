@@ -66,7 +66,7 @@ void app_state_close(struct app *app);
 /* The same file: the other replicas on that state, if there may be any. After the server was made. */
 void app_peers_new(struct app *app);
 /* app_access.c: the part of the options that access goes by. */
-struct access *app_access_new(const struct options *o);
+struct access *app_access_new(const struct options *o, struct state *state);
 void app_access_reload(struct access *a, const struct options *o);
 /* app_tokens.c: what stands for container tokens; after the other rooms. */
 void app_layer_sources(struct app *app); /* before injected_layers_new */

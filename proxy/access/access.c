@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/access/access.h"
 
+#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -29,18 +31,21 @@ struct access {
     pthread_mutex_t lock;       /* guards what follows but checks */
     struct table *table;
     struct throttle *addresses, *names;
+    struct state *state; /* NULL: they count for themselves */
     struct remembered *remembered;
     struct checks *checks;
 };
 
-struct access *access_new(const struct access_config *config)
+struct access *access_new(const struct access_config *config, struct state *state)
 {
     struct access *a = mem_new(struct access);
     pthread_mutex_init(&a->lock, NULL);
     a->table = table_new(config);
     a->anonymous = table_anonymous(a->table);
-    a->addresses = throttle_new(ADDRESS_BURST, ADDRESS_LEAK);
-    a->names = throttle_new(NAME_BURST, NAME_LEAK);
+    /* Replicas make the same keys; who reads them without the salt learns neither addresses nor names. */
+    a->state = state && state->ops->meter ? state : NULL;
+    a->addresses = throttle_new(ADDRESS_BURST, ADDRESS_LEAK, a->state ? state->scope_key : NULL);
+    a->names = throttle_new(NAME_BURST, NAME_LEAK, a->state ? state->scope_key + 16 : NULL);
     a->remembered = remembered_new();
     a->checks = checks_new();
     return a;
@@ -164,12 +169,58 @@ static void on_request_over(void *arg)
         login_free(l);
 }
 
+/* ---- tries, counted here and with other replicas ---- */
+
+struct told {
+    struct access *a;
+    struct throttle *throttle;
+    uint64_t key;
+};
+
+static void on_told(void *arg, uint64_t level_ms, uint64_t left_ms, const struct err *err)
+{
+    struct told *t = arg;
+    (void)left_ms;
+    pthread_mutex_lock(&t->a->lock);
+    if (!err)
+        throttle_raise(t->throttle, t->key, level_ms * 1000, clock_mono_us());
+    pthread_mutex_unlock(&t->a->lock);
+    free(t);
+}
+
+/* Nobody waits for it; while the state is away each replica counts for itself. */
+static void tell(struct access *a, struct throttle *throttle, uint64_t key, int64_t ms)
+{
+    char name[48];
+    if (!a->state)
+        return;
+    (void)snprintf(name, sizeof name, "%s:%016" PRIx64, throttle == a->names ? "login-name" : "login", key);
+    struct told *t = mem_new(struct told);
+    *t = (struct told){a, throttle, key};
+    a->state->ops->meter(a->state, NULL, &(struct state_meter){name, ms, 0}, on_told, t);
+}
+
+static void take_address(struct access *a, uint64_t key, uint64_t now_us)
+{
+    throttle_take(a->addresses, key, now_us);
+    tell(a, a->addresses, key, ADDRESS_LEAK);
+}
+
+static void take(struct login *l, uint64_t now_us)
+{
+    take_address(l->a, l->address_key, now_us);
+    throttle_take(l->a->names, l->name_key, now_us);
+    tell(l->a, l->a->names, l->name_key, NAME_LEAK);
+}
+
 static void give_back(struct login *l)
 {
     if (!l->took)
         return;
     throttle_give_back(l->a->addresses, l->address_key);
     throttle_give_back(l->a->names, l->name_key);
+    tell(l->a, l->a->addresses, l->address_key, -ADDRESS_LEAK);
+    tell(l->a, l->a->names, l->name_key, -NAME_LEAK);
 }
 
 static void on_checked(void *arg, bool matches)
@@ -225,8 +276,7 @@ static int begin_check(struct access *a, struct login *l, const struct credentia
     const char *hash = has_password ? l->account->password_hash : table_decoy(l->table, c->name);
     uint64_t now = clock_mono_us();
     pthread_mutex_lock(&a->lock);
-    throttle_take(a->addresses, l->address_key, now);
-    throttle_take(a->names, l->name_key, now);
+    take(l, now);
     pthread_mutex_unlock(&a->lock);
     l->took = true;
     if (!hash) { /* no account has a password: there is no time to compare */
@@ -284,7 +334,7 @@ static int identify_key(struct access *a, struct request *r, const struct table 
     pthread_mutex_lock(&a->lock);
     uint32_t wait_s = throttle_wait_s(a->addresses, key, now);
     if (!wait_s)
-        throttle_take(a->addresses, key, now);
+        take_address(a, key, now);
     pthread_mutex_unlock(&a->lock);
     if (wait_s)
         return too_many(wait_s, err);

@@ -15,6 +15,7 @@
 #include "common/err.h"
 #include "common/network.h"
 #include "proxy/http/request.h"
+#include "proxy/state/state.h"
 
 enum access_role {
     ACCESS_PULL = 1,         /* /v2/ */
@@ -59,10 +60,12 @@ struct access_config {
 
 struct access;
 
-struct access *access_new(const struct access_config *config);
+/* state: of replicas that count wrong logins together, as rate.h has it; NULL: they are this process's own.
+ */
+struct access *access_new(const struct access_config *config, struct state *state);
 /* From now on this is in force; what was remembered of passwords is forgotten. Main thread. */
 void access_reload(struct access *a, const struct access_config *config);
-void access_free(struct access *a);          /* NULL is fine; after the loops of all requests */
+void access_free(struct access *a); /* NULL is fine; after the loops of all requests, and the state's end */
 bool access_is_busy(const struct access *a); /* passwords are being checked: their answers are due on loops */
 
 /* 1: *ret says who asks, valid until the request is over. 0: it takes a while (a password is being checked,

@@ -22,12 +22,14 @@ struct throttle {
     struct bucket sets[SETS][WAYS];
 };
 
-struct throttle *throttle_new(uint32_t burst, uint32_t leak_ms)
+struct throttle *throttle_new(uint32_t burst, uint32_t leak_ms, const uint8_t *salt)
 {
     struct throttle *t = mem_new(struct throttle);
     t->leak_us = (uint64_t)leak_ms * 1000;
     t->full_us = t->leak_us * burst;
-    if (getrandom(t->salt, sizeof t->salt, 0) != (ssize_t)sizeof t->salt)
+    if (salt)
+        memcpy(t->salt, salt, sizeof t->salt);
+    else if (getrandom(t->salt, sizeof t->salt, 0) != (ssize_t)sizeof t->salt)
         t->salt[0] = clock_mono_us();
     return t;
 }
@@ -93,19 +95,37 @@ uint32_t throttle_wait_s(const struct throttle *t, uint64_t key, uint64_t now_us
     return (uint32_t)((level + t->leak_us - t->full_us + 999999) / 1000000);
 }
 
-void throttle_take(struct throttle *t, uint64_t key, uint64_t now_us)
+static struct bucket *find_or_make(struct throttle *t, uint64_t key, uint64_t now_us)
 {
     struct bucket *b = (struct bucket *)(uintptr_t)find(t, key);
-    if (!b) {
-        struct bucket *set = t->sets[key % SETS];
-        b = &set[0];
-        for (size_t i = 1; i < WAYS; ++i)
-            if (level_at(&set[i], now_us) < level_at(b, now_us))
-                b = &set[i];
-        *b = (struct bucket){.key = key};
-    }
-    b->level_us = level_at(b, now_us) + t->leak_us;
+    if (b)
+        return b;
+    struct bucket *set = t->sets[key % SETS];
+    b = &set[0];
+    for (size_t i = 1; i < WAYS; ++i)
+        if (level_at(&set[i], now_us) < level_at(b, now_us))
+            b = &set[i];
+    *b = (struct bucket){.key = key};
+    return b;
+}
+
+static void set_level(struct bucket *b, uint64_t level_us, uint64_t now_us)
+{
+    b->level_us = level_us;
     b->at_us = now_us;
+}
+
+void throttle_take(struct throttle *t, uint64_t key, uint64_t now_us)
+{
+    struct bucket *b = find_or_make(t, key, now_us);
+    set_level(b, level_at(b, now_us) + t->leak_us, now_us);
+}
+
+void throttle_raise(struct throttle *t, uint64_t key, uint64_t level_us, uint64_t now_us)
+{
+    struct bucket *b = find_or_make(t, key, now_us);
+    if (level_us > level_at(b, now_us))
+        set_level(b, level_us, now_us);
 }
 
 void throttle_give_back(struct throttle *t, uint64_t key)

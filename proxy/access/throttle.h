@@ -15,8 +15,9 @@
 
 struct throttle;
 
-/* burst: tries at once; leak_ms: a try comes back in that time. */
-struct throttle *throttle_new(uint32_t burst, uint32_t leak_ms);
+/* burst: tries at once; leak_ms: a try comes back in that time. salt: 16 bytes that keys are made with, or
+ * NULL: random ones. */
+struct throttle *throttle_new(uint32_t burst, uint32_t leak_ms, const uint8_t *salt);
 void throttle_free(struct throttle *t); /* NULL is fine */
 
 /* Keys of buckets; salted, so that nobody can choose names that share one. */
@@ -26,5 +27,7 @@ uint64_t throttle_key_name(const struct throttle *t, struct slice name);
 /* 0 if a try may be made now, else the seconds until it may. Takes nothing. */
 uint32_t throttle_wait_s(const struct throttle *t, uint64_t key, uint64_t now_us);
 void throttle_take(struct throttle *t, uint64_t key, uint64_t now_us);
+/* The bucket takes so long to be empty, at least. */
+void throttle_raise(struct throttle *t, uint64_t key, uint64_t level_us, uint64_t now_us);
 void throttle_give_back(struct throttle *t, uint64_t key);
 #endif

@@ -163,6 +163,7 @@ const struct state_ops redis_state_ops = {
     .stream_put = redis_stream_put,
     .stream_get = redis_stream_get,
     .turn_take = redis_turn_take,
+    .meter = redis_meter,
     .check = check,
     .close = redis_state_close,
 };

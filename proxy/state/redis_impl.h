@@ -54,6 +54,7 @@ enum redis_script_id {
     REDIS_STREAM_PUT,
     REDIS_STREAM_GET,
     REDIS_TURN_TAKE,
+    REDIS_METER,
     REDIS_SCRIPT_COUNT,
     REDIS_PLAIN = REDIS_SCRIPT_COUNT, /* no script: the words are a command */
 };
@@ -106,6 +107,7 @@ struct redis_call {
         state_lease_fn *lease;
         state_piece_fn *piece;
         state_turn_fn *turn;
+        state_meter_fn *meter;
     } fn;
     void *arg;
     /* what the answer is to be made of, besides the result */
@@ -210,6 +212,8 @@ void redis_stream_put(struct state *s, struct loop *loop, const char *replica,
                       const struct state_entry *entries, size_t count, state_done_fn *done, void *arg);
 void redis_stream_get(struct state *s, struct loop *loop, const char *epoch, uint64_t after, size_t n,
                       state_piece_fn *fn, void *arg);
+void redis_meter(struct state *s, struct loop *loop, const struct state_meter *meter, state_meter_fn *fn,
+                 void *arg);
 void redis_turn_take(struct state *s, struct loop *loop, const struct state_turn *turn, state_turn_fn *fn,
                      void *arg);
 void redis_token_prune(struct state *s, struct loop *loop, int64_t before_ms, size_t n, state_count_fn *fn,

@@ -24,6 +24,7 @@
  *     delivered:<replica>  string       the last entry of that replica, as it calls it
  *     turn:<task>          string       who does it; expires
  *     position:<task>      string       how far it got in the stream
+ *     meter:<what>:<who>   string       how often; expires. Of a bucket that leaks: expires when it is empty
  *
  * A link stands in two hashes, once by manifest and once by object, so that neither question has to look
  * through what is not asked for. A layer that thousands of manifests share is found by one random field of
@@ -163,6 +164,14 @@ const char *const redis_script_text[REDIS_SCRIPT_COUNT] = {
     "C('SET',key,A[2],'PX',A[3]) "
     "if not place then place=A[5] if place=='' then local e=C('XREVRANGE',P..'records','+','-','COUNT',1) "
     "place=e[1] and e[1][1] or '0-0' end C('SET',at,place) end return {'1',place}",
+
+    /* name, how much more, window in ms or '0' -> value, ms that are left */
+    [REDIS_METER] = HEAD
+    "local key,add,window=P..'meter:'..A[1],tonumber(A[2]),tonumber(A[3]) local left=C('PTTL',key) "
+    "if window>0 then local n=C('INCRBY',key,A[2]) if left<0 then left=window C('PEXPIRE',key,left) end "
+    "return {tostring(n),tostring(left)} end "
+    "left=math.max(left,0)+add if left>0 then C('SET',key,1,'PX',left) else left=0 C('DEL',key) end "
+    "return {tostring(left),tostring(left)}",
 };
 
 void redis_script_sha1(enum redis_script_id id, char ret[REDIS_SHA1 + 1])

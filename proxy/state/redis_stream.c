@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The stream that all replicas share, and whose turn it is to do something with it. */
+/* The stream that all replicas share, whose turn it is to do something with it, and what they count together.
+ */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -128,5 +129,33 @@ void redis_turn_take(struct state *base, struct loop *loop, const struct state_t
     struct redis_call *call = redis_call_new(&w, loop, answer_turn, arg);
     call->write = true;
     call->fn.turn = fn;
+    redis_call_submit(s, call);
+}
+
+/* ---- meters ---- */
+
+static void answer_meter(struct redis_call *call)
+{
+    uint64_t value = 0, left_ms = 0;
+    bool good =
+        call->err || (call->result->count == 2 && slice_to_u64(call->result->word[0], INT64_MAX, &value) &&
+                      slice_to_u64(call->result->word[1], INT64_MAX, &left_ms));
+    call->fn.meter(call->arg, value, left_ms, good ? call->err : redis_damaged(call));
+}
+
+void redis_meter(struct state *base, struct loop *loop, const struct state_meter *meter, state_meter_fn *fn,
+                 void *arg)
+{
+    struct redis_state *s = (struct redis_state *)base;
+    char add[24], window[16];
+    (void)snprintf(add, sizeof add, "%" PRId64, meter->add);
+    (void)snprintf(window, sizeof window, "%" PRIu32, meter->window_ms);
+    struct redis_words w = redis_words_begin(REDIS_METER, s);
+    redis_words_str(&w, meter->name);
+    redis_words_str(&w, add);
+    redis_words_str(&w, window);
+    struct redis_call *call = redis_call_new(&w, loop, answer_meter, arg);
+    call->write = true;
+    call->fn.meter = fn;
     redis_call_submit(s, call);
 }

@@ -121,6 +121,14 @@ struct state_turn {
     uint64_t known;   /* where to go on if the store does not know; 0: at the stream's end */
 };
 
+/* What all replicas count together, under a name. */
+struct state_meter {
+    const char *name;
+    int64_t add;
+    uint32_t window_ms; /* it counts what was added since its first time, so long; 0: it is a bucket that
+                           leaks: `add` is how much longer it takes to be empty, in ms */
+};
+
 typedef void state_done_fn(void *arg, const struct err *err); /* err NULL = done */
 typedef void state_tag_fn(void *arg, const struct state_tag *tag,
                           const struct err *err); /* both NULL = not known */
@@ -134,6 +142,8 @@ typedef void state_count_fn(void *arg, size_t count, const struct err *err);
 typedef void state_piece_fn(void *arg, const struct state_piece *piece, const struct err *err);
 /* place: how far whoever had it got. */
 typedef void state_turn_fn(void *arg, bool is_ours, uint64_t place, const struct err *err);
+/* value: the count, this one included, and until when; of a bucket both are how long it takes to be empty. */
+typedef void state_meter_fn(void *arg, uint64_t value, uint64_t left_ms, const struct err *err);
 typedef void state_names_fn(void *arg, const char *const *names, size_t count, const struct err *err);
 typedef void state_lease_fn(void *arg, const struct state_lease *lease, const struct err *err);
 
@@ -233,6 +243,9 @@ struct state_ops {
                        state_piece_fn *, void *arg);
     /* Has it from now on, unless another one does. */
     void (*turn_take)(struct state *, struct loop *, const struct state_turn *, state_turn_fn *, void *arg);
+
+    /* NULL where the store is one process's: it counts by itself. */
+    void (*meter)(struct state *, struct loop *, const struct state_meter *, state_meter_fn *, void *arg);
 
     /* Answers a small write and read, or says what is wrong: /readyz. */
     void (*check)(struct state *, struct loop *, state_done_fn *, void *arg);

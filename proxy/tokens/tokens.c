@@ -53,8 +53,8 @@ struct tokens *tokens_new(const struct tokens_config *config)
     struct tokens *t = mem_new(struct tokens);
     t->state = config->state;
     t->ttl_ms = config->ttl_ms;
-    t->makes = rate_new(config->makes);
-    t->guesses = rate_new(config->guesses);
+    t->makes = rate_new(config->makes, config->state, "tokens");
+    t->guesses = rate_new(config->guesses, config->state, "guesses");
     t->members = members_new(config->state);
     t->made = metric_get("rac_tokens_total", "event=\"made\"");
     t->revoked = metric_get("rac_tokens_total", "event=\"revoked\"");

@@ -205,3 +205,37 @@ def test_there_is_nothing_to_back_up_here(scratch):
     to = os.path.join(scratch.folder("backup"), "state.db")
     done = proxy.run_once(scratch, "--state", "redis://h", "--backup", to)
     assert done.returncode == 1 and "the state is in Redis" in done.stderr and not os.path.exists(to)
+
+
+def learned(p):
+    """What it told Redis before, it has the answer to: this one comes behind it on the same connection."""
+    assert p.get("/readyz").status == 200
+
+
+def test_requests_for_tokens_are_counted_by_all_together(make, up, redis):
+    up.tag(NAME, "1", images.tiny())
+    a, b = (make({"up.test": up.url}, ["--tokens-rate", "6", "--state", redis.url]) for _ in range(2))
+    got = []
+    for p in [a, b] * 8:
+        got.append(token_api.ask(p, IMAGE).status)
+        learned(p)
+    assert got[:6] == [200] * 6 and set(got[7:]) == {429}  # at most one more, of who has not heard of the last
+    redis.kill()
+    away(b)
+    assert token_api.ask(b, IMAGE).status == 429  # it knows what it knew
+
+
+def test_wrong_logins_are_counted_by_all_together(make, up, redis):
+    config = {"accounts": [{"name": "root", "password-hash": registry.bcrypt(proxy.secret("words-of-root")), "roles": ["admin"]}],
+              "access": {"anonymous": []}}
+    a, b = (make({"up.test": up.url}, ["--state", redis.url], config=config) for _ in range(2))
+
+    def guess(p):
+        status = p.get("/v2/", Authorization="Bearer wrong-key").status
+        learned(p)
+        return status
+    wait_for(lambda: guess(a) == 429, 60, "that one replica has had enough")
+    assert 429 in [guess(b) for _ in range(10)]  # by itself it would take twenty
+    assert a.log().count("wrong-key") == 0
+    keys = redis.ask("KEYS", "rac:1:meter:*")
+    assert b"login:" in keys and b"7f000001" not in keys  # whose they are is not to be read there

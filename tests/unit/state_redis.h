@@ -2,6 +2,8 @@
 #ifndef RAC_TESTS_STATE_REDIS_H
 #define RAC_TESTS_STATE_REDIS_H
 /* The store in Redis for tests: its place is a struct redis_server, reached by its socket. */
+#include <hiredis/hiredis.h>
+
 #include "proxy/state/redis.h"
 #include "tests/unit/redis_rig.h"
 #include "tests/unit/state_rig.h"
@@ -36,6 +38,33 @@ static inline struct state *redis_place_open(void *place)
 static inline void redis_place_free(void *place)
 {
     redis_server_free(place);
+}
+
+static inline struct redis_server *server_of(struct fixture *f)
+{
+    return f->place;
+}
+
+/* Says something to Redis besides us. The answer, as text; its own to free. */
+static inline char *tell(struct fixture *f, const char *line)
+{
+    redisContext *c = redisConnectUnix(server_of(f)->socket);
+    assert_true(c && !c->err);
+    redisReply *reply = redisCommand(c, line);
+    assert_non_null(reply);
+    char *text = reply->type == REDIS_REPLY_INTEGER ? mem_printf("%lld", reply->integer)
+                                                    : mem_strdup(reply->str ? reply->str : "");
+    freeReplyObject(reply);
+    redisFree(c);
+    return text;
+}
+
+static inline void order(struct fixture *f, const char *line)
+{
+    char *text = tell(f, line);
+    if (strncmp(text, "ERR", 3) == 0)
+        fail_msg("%s: %s", line, text);
+    free(text);
 }
 
 static const struct backend redis_backend = {"redis", redis_place_new, redis_place_free, redis_place_open};

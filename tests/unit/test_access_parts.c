@@ -149,7 +149,7 @@ static struct net_address address(const char *text)
 static void buckets(void **state)
 {
     (void)state;
-    struct throttle *t = throttle_new(3, 2000);
+    struct throttle *t = throttle_new(3, 2000, NULL);
     uint64_t key = throttle_key_name(t, SLICE_LIT("alice")), other = throttle_key_name(t, SLICE_LIT("bob"));
     uint64_t now = 100 * SECOND;
     for (int i = 0; i < 3; ++i) {
@@ -175,7 +175,7 @@ static void buckets(void **state)
 static void ipv6_counts_by_its_network(void **state)
 {
     (void)state;
-    struct throttle *t = throttle_new(1, 1000);
+    struct throttle *t = throttle_new(1, 1000, NULL);
     struct net_address a = address("2001:db8:0:1::1"), b = address("2001:db8:0:1:ffff::2"),
                        c = address("2001:db8:0:2::1"), d = address("192.0.2.1"), e = address("192.0.2.2");
     assert_true(throttle_key_address(t, &a) == throttle_key_address(t, &b));
@@ -188,7 +188,7 @@ static void ipv6_counts_by_its_network(void **state)
 static void a_full_table(void **state)
 {
     (void)state;
-    struct throttle *t = throttle_new(20, 1000);
+    struct throttle *t = throttle_new(20, 1000, NULL);
     uint64_t key = throttle_key_name(t, SLICE_LIT("alice")), now = 100 * SECOND;
     for (int i = 0; i < 20; ++i)
         throttle_take(t, key, now);

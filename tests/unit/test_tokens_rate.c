@@ -19,7 +19,7 @@ static struct net_address address(const char *text)
 static void test_a_limit_is_for_one_address(void **state)
 {
     (void)state;
-    struct rate *r = rate_new(3);
+    struct rate *r = rate_new(3, NULL, NULL);
     struct net_address one = address("192.0.2.1"), other = address("192.0.2.2");
     for (int i = 0; i < 3; ++i)
         assert_int_equal(rate_take(r, &one), 0);
@@ -32,7 +32,7 @@ static void test_a_limit_is_for_one_address(void **state)
 static void test_ipv6_counts_by_its_network(void **state)
 {
     (void)state;
-    struct rate *r = rate_new(2);
+    struct rate *r = rate_new(2, NULL, NULL);
     struct net_address a = address("2001:db8:0:1::1"), b = address("2001:db8:0:1:ffff::2");
     struct net_address neighbour = address("2001:db8:0:2::1"), mapped = address("::ffff:192.0.2.1");
     struct net_address other = address("192.0.2.9");
@@ -50,7 +50,7 @@ static void test_ipv6_counts_by_its_network(void **state)
 static void test_no_limit(void **state)
 {
     (void)state;
-    struct rate *r = rate_new(0);
+    struct rate *r = rate_new(0, NULL, NULL);
     struct net_address one = address("192.0.2.1");
     for (int i = 0; i < 1000; ++i)
         assert_int_equal(rate_take(r, &one), 0);
@@ -60,7 +60,7 @@ static void test_no_limit(void **state)
 static void test_the_table_is_bounded(void **state)
 {
     (void)state;
-    struct rate *r = rate_new(1);
+    struct rate *r = rate_new(1, NULL, NULL);
     struct net_address first = address("192.0.2.1"), a = address("10.0.0.0");
     assert_int_equal(rate_take(r, &first), 0);
     assert_true(rate_take(r, &first) > 0);
