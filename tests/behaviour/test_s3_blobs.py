@@ -9,6 +9,7 @@ import pytest
 
 from conftest import IMPATIENT
 from rig import images, process, proxy, wire
+from rig.redis import Redis
 from rig.s3faults import Fault, S3Faults
 
 NAME = "lib/shared"
@@ -92,6 +93,29 @@ def test_what_the_bucket_has_needs_no_upstream(make, up, s3, app):
     assert lookups(p, "hit") >= len(all_of(app))
     process.wait_for(lambda: p.metrics()["rac_s3_uploads_waiting"] == 0, 60, "nothing waits")
     assert s3.count("PUT /data/*") == len(all_of(app)), "what came from there is not sent again"
+
+
+@pytest.mark.skipif(Redis.missing(), reason="no redis-server")
+def test_another_replica_needs_no_upstream_either(make, up, s3, app, layer, scratch):
+    """They share a state and a bucket, no disk; the upstream is gone by the time the second is asked."""
+    redis = Redis(scratch)
+    try:
+        a = replica(make, up, s3, "--state", redis.url, inject=layer.path)
+        first = a.manifest(NAME, "1")
+        assert first.status == 200
+        parts = [first.json["config"]["digest"], *(d["digest"] for d in first.json["layers"])]
+        for digest in parts:
+            assert a.blob(NAME, digest).digest == digest
+        bucket_has(s3, first.digest, *parts)
+        a.stop()
+        up.stop()
+        b = replica(make, up, s3, "--state", redis.url, inject=layer.path)
+        assert b.manifest(NAME, first.digest).body == first.body
+        for digest in parts:
+            assert b.blob(NAME, digest).digest == digest
+        b.stop()
+    finally:
+        redis.close()
 
 
 def test_a_range_of_what_the_bucket_has(make, up, s3, app):
