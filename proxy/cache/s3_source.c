@@ -166,9 +166,10 @@ static void note(struct s3_blobs *s, const struct digest *digest, enum fill_sour
     switch (end) {
     case SOURCE_GAVE:
         metric_inc(s->hit);
-        s3_known_add(s, digest);
         s3_blobs_worked(s);
-        wish(s, digest, false, false); /* it is in use: not to grow old */
+        if (!s3_known_lately(s, digest))
+            wish(s, digest, false, false); /* it is in use: not to grow old */
+        s3_known_add(s, digest);
         break;
     case SOURCE_MISSING:
         metric_inc(s->missing);

@@ -236,6 +236,22 @@ def test_what_is_there_already_is_not_sent(make, up, s3, app):
     assert all(s.method != "PUT" or not s.path.endswith(app.layers[0][7:]) for s in s3.seen)
 
 
+def test_what_is_read_from_the_bucket_does_not_grow_old(make, up, s3, app):
+    """Whoever cleans up goes by age."""
+    p = replica(make, up, s3)
+    pull(p, app)
+    bucket_has(s3, *all_of(app))
+    process.wait_for(lambda: p.metrics()["rac_s3_uploads_waiting"] == 0, 60, "nothing waits")
+    for digest in all_of(app):
+        s3.objects["data"][key(digest)].mtime -= 2 * 86400
+    forget_blobs(p)
+    pull(p, app)
+    process.wait_for(lambda: all(time.time() - s3.objects["data"][key(d)].mtime < 86400 for d in all_of(app)), 60,
+                     "objects that are young again")
+    for digest in all_of(app):
+        assert wire.sha256(s3.objects["data"][key(digest)].body) == digest
+
+
 def test_redirects_to_what_the_bucket_has(make, up, s3, app):
     p = replica(make, up, s3, "--blobs-redirect", "100KiB")
     large, small = app.layers
