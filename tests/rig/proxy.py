@@ -9,7 +9,7 @@ import time
 import yaml
 
 from rig import wire
-from rig.process import Daemon
+from rig.process import PATIENCE, Daemon
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZERS = re.compile(r"ERROR: \w+Sanitizer|runtime error: |WARNING: ThreadSanitizer|Assertion .* failed|SUMMARY: \w+Sanitizer"
@@ -33,6 +33,11 @@ def binary(name):
 def run_under():
     """What the proxies of this run are started with, as words in RAC_RUN_UNDER: valgrind, with its options."""
     return os.environ.get("RAC_RUN_UNDER", "").split()
+
+
+def patient_settings():
+    """Under valgrind a handshake takes five seconds alone: what a test says nothing of has PATIENCE times its default."""
+    return {"RAC_UPSTREAM_CONNECT_TIMEOUT": f"{10 * PATIENCE}s", "RAC_UPSTREAM_HEAD_TIMEOUT": f"{30 * PATIENCE}s"} if run_under() else {}
 
 
 def sanitizer_settings():
@@ -80,7 +85,7 @@ class Proxy(Asked):
             self.configure(config)
             self.args += ["--config", self.config_file]
         self.args += [str(a) for a in args]
-        self.env = {**sanitizer_settings(), **(env or {})}
+        self.env = {**sanitizer_settings(), **patient_settings(), **(env or {})}
         self.daemon = None
         self.logs = []
         self.fails_quietly = False  # a test that kills it knows why
