@@ -20,7 +20,8 @@ class Cluster(Asked):
         self.redis = None if state else Redis(scratch)
         self.balancer = Balancer()
         self.replicas = []
-        self._make = lambda: Proxy(scratch, upstreams, [*args, "--state", state or self.redis.url], **kwargs)
+        self._make = lambda: Proxy(scratch, upstreams, ["--peer-address", "http://127.0.0.1", "--state", state or self.redis.url, *args],
+                                   **kwargs)
         try:
             for _ in range(replicas):
                 self.add()
