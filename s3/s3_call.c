@@ -121,7 +121,8 @@ static int build_headers(struct attempt *a, struct buf *b, struct err *err)
         if (sigv4_add_headers(b, &request, &key, now, err) < 0)
             return -1;
     }
-    (void)buf_add_str(b, "user-agent: rac-fuse/" RAC_VERSION "\r\naccept-encoding: identity\r\n");
+    (void)buf_printf(b, "user-agent: %s/" RAC_VERSION "\r\naccept-encoding: identity\r\n",
+                     a->s3->config.agent);
     return b->overflow ? err_set(err, ERR_INVALID, "the request's headers are too long") : 0;
 }
 

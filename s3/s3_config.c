@@ -224,6 +224,7 @@ const struct s3_option s3_options[] = {
 void s3_config_defaults(struct s3_config *ret)
 {
     *ret = (struct s3_config){
+        .agent = "rac-fuse",
         .checksums = true,
         .copy_max_bytes = (uint64_t)5 << 30,
         .connections_max = 32,

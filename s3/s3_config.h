@@ -21,8 +21,9 @@ enum s3_addressing {
 #define S3_REGION_DEFAULT "us-east-1"
 
 struct s3_config {
-    char *endpoint; /* http(s)://host[:port][/path]; NULL: AWS, by region */
-    char *region;   /* NULL: not said; S3_REGION_DEFAULT until the server says another */
+    const char *agent; /* who asks, for User-Agent: "rac-fuse"; static */
+    char *endpoint;    /* http(s)://host[:port][/path]; NULL: AWS, by region */
+    char *region;      /* NULL: not said; S3_REGION_DEFAULT until the server says another */
     enum s3_addressing addressing;
     char *ca_file; /* PEM; NULL: the image's own bundle, then ours */
     char *sse;     /* x-amz-server-side-encryption of what is written: "AES256", "aws:kms"; NULL: none said */

@@ -47,6 +47,7 @@ int s3_blobs_config(const struct s3_blobs_url *url, struct s3_config *ret, struc
     replace(&ret->ca_file, url->ca_file);
     replace(&ret->storage_class, url->storage_class);
     replace(&ret->sse, url->sse);
+    ret->agent = "rac-proxy";
     if (url->path_style)
         ret->addressing = S3_ADDRESSING_PATH;
     ret->tries_max = TRIES;

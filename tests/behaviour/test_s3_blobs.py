@@ -80,6 +80,7 @@ def test_what_comes_from_upstream_goes_to_the_bucket(make, up, s3, app):
     process.wait_for(lambda: p.metrics()["rac_s3_uploads_waiting"] == 0, 60, "nothing waits")
     assert os.listdir(os.path.join(p.data, "upload")) == []
     assert SECRET not in str(os.listdir(p.data))
+    assert all(s.headers["user-agent"].startswith("rac-proxy/") for s in s3.seen)
 
 
 def test_what_the_bucket_has_needs_no_upstream(make, up, s3, app):
