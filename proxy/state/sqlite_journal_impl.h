@@ -54,6 +54,7 @@ struct sqlite_journal {
     sqlite3_stmt **stmt; /* the writer's, by enum of sqlite_journal_write.c */
     uint64_t last;
     int64_t last_made_ms, max_lag_ms;
+    uint64_t outbox, place;      /* with what is being written: shown when that is committed */
     struct journal_sweep *sweep; /* NULL: none is under way */
     bool unswept;                /* something was forgotten since the last one */
     int64_t sweep_at_ms;         /* the next one, unless the file is full before */

@@ -87,8 +87,8 @@ static int read_replica(struct sqlite_journal *j, struct err *err)
         journal_int(j->writer.db, "SELECT max(entry) FROM outbox", 0, &outbox, err) < 0 ||
         journal_int(j->writer.db, "SELECT value FROM meta WHERE key = 'shared-from'", -1, &from, err) < 0)
         return -1;
-    j->shown_place = (uint64_t)place;
-    j->shown_outbox = (uint64_t)outbox;
+    j->shown_place = j->place = (uint64_t)place;
+    j->shown_outbox = j->outbox = (uint64_t)outbox;
     j->base.shared = j->limits.shared && !j->read_only;
     return from >= 0 || !j->base.shared
                ? 0

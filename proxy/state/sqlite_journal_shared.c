@@ -52,7 +52,7 @@ int journal_outbox_add(struct sqlite_journal *j, uint64_t number, bool is_update
     if (run(j->writer.db, "INSERT INTO outbox (number, is_update) VALUES (?1, ?2)", (int64_t)number,
             is_update, err) < 0)
         return -1;
-    j->shown_outbox = (uint64_t)sqlite3_last_insert_rowid(j->writer.db);
+    j->outbox = (uint64_t)sqlite3_last_insert_rowid(j->writer.db);
     return 0;
 }
 
@@ -173,12 +173,12 @@ int journal_write_arrivals(struct sqlite_journal *j, const struct journal_batch 
         if (write_arrival(j, a, next + *ret_count, made_ms, err) < 0)
             return -1;
         *ret_count += a->r.number != 0;
-        j->shown_place = a->r.place;
+        j->place = a->r.place;
     }
     return run(j->writer.db,
                "INSERT INTO meta (key, value) VALUES ('place', ?1) "
                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-               (int64_t)j->shown_place, 0, err);
+               (int64_t)j->place, 0, err);
 }
 
 /* ---- who goes on ---- */

@@ -350,7 +350,7 @@ static void number_records(struct sqlite_journal *j, const struct journal_batch 
         made_ms = wanted_ms > made_ms ? wanted_ms : made_ms;
         r->number = j->last + 1 + i;
         r->made_ms = made_ms;
-        r->seen = j->shown_place;
+        r->seen = j->place;
     }
 }
 
@@ -360,7 +360,7 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
     if (journal_exec(j->writer.db, "BEGIN IMMEDIATE", err) < 0)
         return -1;
     number_records(j, b);
-    uint64_t place_before = j->shown_place, outbox_before = j->shown_outbox, last = 0;
+    uint64_t last = 0;
     int64_t lag_before_ms = j->max_lag_ms, made_ms = 0;
     int rc = write_all(j, b, &last, &made_ms, err);
     if (rc == 0)
@@ -369,10 +369,13 @@ int sqlite_journal_write(struct journal *base, const struct journal_batch *b, st
         (void)sqlite3_exec(j->writer.db, "ROLLBACK", NULL, NULL, NULL);
         journal_names_forget(j); /* some were made by what was rolled back */
         j->max_lag_ms = lag_before_ms;
-        j->shown_place = place_before;
-        j->shown_outbox = outbox_before;
+        j->place = j->shown_place;
+        j->outbox = j->shown_outbox;
         return -1;
     }
+    /* Not before: who is told of it reads it. */
+    j->shown_place = j->place;
+    j->shown_outbox = j->outbox;
     if (last > j->last) {
         if (j->shown_first == 0)
             j->shown_first = j->last + 1;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The journal of one of several replicas: what it passes on, what comes, and who goes on at another one. */
+#include "proxy/state/sqlite_journal_impl.h"
 #include "tests/unit/journal_rig.h"
 
 static struct journal *open_shared(const char *dir)
@@ -219,12 +220,64 @@ static void test_a_reader_goes_on_elsewhere(void **state)
     scratch_free(dir_b);
 }
 
+/* b's record at that place of the stream, as a journal of another name gets it. */
+static struct journal_arrival foreign_at(uint64_t place)
+{
+    struct journal_arrival a = {.r = record(NOON, JOURNAL_PULL, "b", "l", "a")};
+    a.r.id[0] = 1000;
+    a.r.id[1] = place;
+    a.r.place = place;
+    return a;
+}
+
+struct witness {
+    struct journal *j;
+    struct journal_stats before;
+    unsigned commits;
+};
+
+static int on_commit(void *arg)
+{
+    struct witness *w = arg;
+    struct journal_stats now;
+    w->j->ops->stats(w->j, &now);
+    assert_int_equal(now.place, w->before.place);
+    assert_int_equal(now.outbox, w->before.outbox);
+    assert_int_equal(now.last, w->before.last);
+    ++w->commits;
+    return 0;
+}
+
+/* Who sees a new end, reads, and finds nothing believes that it was forgotten, and goes on behind it. */
+static void test_what_is_told_can_be_read(void **state)
+{
+    (void)state;
+    char *dir = scratch_new();
+    struct witness w = {.j = open_shared(dir)};
+    w.j->ops->stats(w.j, &w.before);
+    (void)sqlite3_commit_hook(((struct sqlite_journal *)w.j)->writer.db, on_commit, &w);
+    struct err err;
+    struct journal_record own = record(NOON, JOURNAL_PULL, "a", "l", "a");
+    struct journal_arrival a = foreign_at(10);
+    const struct journal_batch b = {.records = &own, .record_count = 1, .arrivals = &a, .arrival_count = 1};
+    assert_int_equal(w.j->ops->write(w.j, &b, &err), 0);
+    assert_int_equal(w.commits, 1);
+    struct journal_stats after;
+    w.j->ops->stats(w.j, &after);
+    assert_int_equal(after.place, 10);
+    assert_int_equal(after.outbox, 1);
+    assert_int_equal(after.last, 2);
+    w.j->ops->close(w.j);
+    scratch_free(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_passed_on),
         cmocka_unit_test(test_what_comes_from_others),
         cmocka_unit_test(test_a_reader_goes_on_elsewhere),
+        cmocka_unit_test(test_what_is_told_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
