@@ -212,6 +212,7 @@ int sqlite_journal_find(struct journal *base, const char *id, size_t len, uint64
 static int after_place(struct sqlite_journal *j, sqlite3 *db, int64_t place, uint64_t *ret, struct err *err)
 {
     int64_t own, foreign, unplaced;
+    uint64_t last = j->shown_last; /* what is written from here on is behind it */
     if (first_int(db, "SELECT number FROM record WHERE place > ?1 AND id IS NULL ORDER BY place LIMIT 1",
                   place, INT64_MAX, &own, err) < 0 ||
         first_int(db, "SELECT number FROM record WHERE place > ?1 AND id IS NOT NULL ORDER BY place LIMIT 1",
@@ -224,7 +225,7 @@ static int after_place(struct sqlite_journal *j, sqlite3 *db, int64_t place, uin
         return -1;
     int64_t first = own < foreign ? own : foreign;
     first = unplaced < first ? unplaced : first;
-    *ret = first == INT64_MAX ? j->shown_last : (uint64_t)first - 1;
+    *ret = first == INT64_MAX ? last : (uint64_t)first - 1;
     return 0;
 }
 
@@ -261,7 +262,13 @@ int sqlite_journal_resume(struct journal *base, const char *id, size_t len, uint
 {
     struct sqlite_journal *j = (struct sqlite_journal *)base;
     struct journal_conn *c = journal_reader_take(j);
-    int rc = resume(j, c->db, id, len, ret, err);
+    /* Several questions, one state of the file: a record that got its place between two of them would be
+     * missed by both. */
+    int rc = journal_exec(c->db, "BEGIN", err);
+    if (rc == 0) {
+        rc = resume(j, c->db, id, len, ret, err);
+        (void)sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
+    }
     journal_reader_give(j, c);
     return rc;
 }

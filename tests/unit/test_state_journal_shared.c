@@ -271,6 +271,53 @@ static void test_what_is_told_can_be_read(void **state)
     scratch_free(dir);
 }
 
+/* Writes when the reader begins its n-th statement. */
+struct intruder {
+    struct journal *j;
+    unsigned statements, at;
+    struct journal_arrival *a;
+    size_t count;
+};
+
+static int on_statement(unsigned what, void *arg, void *p, void *x)
+{
+    struct intruder *i = arg;
+    (void)what, (void)p, (void)x;
+    if (i->statements++ == i->at)
+        arrive(i->j, i->a, i->count);
+    return 0;
+}
+
+/* Whenever the stream goes on while it is looked up where a reader goes on: it misses nothing. */
+static void test_the_stream_goes_on_meanwhile(void **state)
+{
+    (void)state;
+    unsigned statements = 1;
+    for (unsigned n = 0; n < 2 * statements; ++n) {
+        bool has_own = n % 2;
+        char *dir = scratch_new(), id[JOURNAL_ID_LEN + 1], event[JOURNAL_EVENT_MAX];
+        struct journal *j = open_shared(dir);
+        struct journal_arrival a[2] = {{.is_own = true}, foreign_at(20)};
+        a[0].r = record(NOON, JOURNAL_PULL, "a", "l", "a");
+        if (has_own)
+            write_records(j, &a[0].r, 1);
+        a[0].r.id[0] = (uint64_t)a[0].r.made_ms << 16;
+        a[0].r.id[1] = a[0].r.number << 16 | j->salt;
+        a[0].r.place = 10;
+        struct intruder i = {.j = j, .at = n / 2, .a = has_own ? a : a + 1, .count = has_own ? 2 : 1};
+        for (int k = 0; k < JOURNAL_READERS; ++k)
+            (void)sqlite3_trace_v2(((struct sqlite_journal *)j)->reader[k].db, SQLITE_TRACE_STMT,
+                                   on_statement, &i);
+        (void)snprintf(event, sizeof event, "%s.%s.5", journal_id(j, &a[1].r, id),
+                       j->replica[0] == '0' ? "11111111" : "00000000");
+        assert_int_equal(resumed(j, event), 0);
+        assert_true(i.statements > 1);
+        statements = i.statements;
+        j->ops->close(j);
+        scratch_free(dir);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_what_comes_from_others),
         cmocka_unit_test(test_a_reader_goes_on_elsewhere),
         cmocka_unit_test(test_what_is_told_can_be_read),
+        cmocka_unit_test(test_the_stream_goes_on_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
