@@ -21,19 +21,24 @@ enum {
     W_COUNT
 };
 
+#define LAST_PULL "excluded.pulls AND (?12 OR excluded.last_pull >= last_pull)"
+
 static const char *const sql[W_COUNT] = {
     [W_RECORD] =
         "INSERT INTO record (number, time, lag, kind, who, what, image, node, location, bytes, hits, "
         "misses, ms, complete, request, id, place, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
         "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    /* The digest is that of the last pull; a check names it only where there was no pull that day. */
+    /* The digest is that of the last pull; a check names it only where there was no pull that day. Of other
+     * replicas' records that is told by their time, since they may come late; ?12: one's own is the last. */
     [W_DAY] = "INSERT INTO day (image, day, location, node, pulls, checks, last_pull, last_check, number, "
               "source, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
               "ON CONFLICT (image, day, location, node) DO UPDATE SET pulls = pulls + excluded.pulls, "
               "checks = checks + excluded.checks, last_check = max(last_check, excluded.last_check), "
-              "source = CASE WHEN excluded.pulls OR NOT pulls THEN excluded.source ELSE source END, "
-              "complete = CASE WHEN excluded.pulls THEN excluded.complete ELSE complete END, "
-              "number = CASE WHEN excluded.pulls THEN excluded.number ELSE number END, "
+              "source = CASE WHEN " LAST_PULL
+              " OR NOT pulls AND NOT excluded.pulls AND (?12 OR excluded.last_check >= last_check) "
+              "THEN excluded.source ELSE source END, "
+              "complete = CASE WHEN " LAST_PULL " THEN excluded.complete ELSE complete END, "
+              "number = CASE WHEN " LAST_PULL " THEN excluded.number ELSE number END, "
               "last_pull = max(last_pull, excluded.last_pull)",
     [W_FIND] = "SELECT image, time, location, node, what FROM record WHERE number = ?1",
     [W_UPDATE] = "UPDATE record SET bytes = ?2, hits = ?3, misses = ?4, ms = ?5, complete = ?6, what = ?7 "
@@ -152,11 +157,12 @@ int journal_write_record(struct sqlite_journal *j, const struct journal_record *
                            pull ? 0 : r->time_ms,
                            pull ? (int64_t)r->number : 0,
                            source,
-                           r->complete};
+                           r->complete,
+                           !r->id[0] && !r->id[1]};
     s = statement(j, W_DAY, err);
     if (!s)
         return -1;
-    bind(s, day, 11);
+    bind(s, day, 12);
     return run(j, s, err);
 }
 

@@ -318,6 +318,64 @@ static void test_the_stream_goes_on_meanwhile(void **state)
     }
 }
 
+struct newest {
+    struct digest source;
+    bool complete;
+};
+
+static bool take_newest(void *arg, const struct journal_need *n)
+{
+    *(struct newest *)arg = (struct newest){n->source, n->complete};
+    return true;
+}
+
+/* What demand says that node b has. */
+static struct newest newest_of(struct journal *j)
+{
+    struct err err;
+    struct newest d = {0};
+    if (j->ops->demand(j, "docker.io/a", 0, take_newest, &d, &err) < 0)
+        fail_msg("%s", err.msg);
+    return d;
+}
+
+/* A replica that was cut off passes on what is older than what is known: that is not what the node has. */
+static void test_what_comes_late_is_not_the_last(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; ++i) {
+        bool is_own = i % 2, is_pull = i < 2;
+        char *dir = scratch_new();
+        struct journal *j = open_shared(dir);
+        struct journal_arrival a[3] = {foreign_at(10), foreign_at(20), foreign_at(30)};
+        for (int k = 0; k < 3; ++k) {
+            a[k].r.time_ms = k == 1 ? NOON - 1000 : NOON + k; /* the second one comes late */
+            a[k].r.kind = is_pull ? JOURNAL_PULL : JOURNAL_CHECK;
+            a[k].r.complete = is_pull && k == 0;
+            a[k].r.source = digest_of(&"012"[k], 1);
+        }
+        struct journal_record own = a[0].r;
+        own.id[0] = own.id[1] = 0;
+        if (is_own)
+            write_records(j, &own, 1);
+        else
+            arrive(j, &a[0], 1);
+        arrive(j, &a[1], 1);
+        assert_string_equal(newest_of(j).source.s, a[0].r.source.s);
+        assert_int_equal(newest_of(j).complete, is_pull);
+        arrive(j, &a[2], 1);
+        assert_string_equal(newest_of(j).source.s, a[2].r.source.s);
+        assert_false(newest_of(j).complete);
+        /* One's own is the last, whatever the others' clocks say. */
+        own.time_ms = NOON - 5000;
+        own.source = digest_of("3", 1);
+        write_records(j, &own, 1);
+        assert_string_equal(newest_of(j).source.s, own.source.s);
+        j->ops->close(j);
+        scratch_free(dir);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +384,7 @@ int main(void)
         cmocka_unit_test(test_a_reader_goes_on_elsewhere),
         cmocka_unit_test(test_what_is_told_can_be_read),
         cmocka_unit_test(test_the_stream_goes_on_meanwhile),
+        cmocka_unit_test(test_what_comes_late_is_not_the_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
