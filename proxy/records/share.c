@@ -108,9 +108,12 @@ static void read_outbox(void *arg)
 {
     struct share *s = arg;
     struct journal *j = records_journal(s->records);
+    uint64_t end = outbox_end(s); /* before it is read: what is there up to here is seen */
     s->out.count = 0;
     s->out.read = s->out.done;
     s->out.failed = j->ops->outbox(j, s->out.done, SHARE_PIECE, take_entry, s, &s->out.err) < 0;
+    if (!s->out.failed && s->out.read == s->out.done)
+        s->out.read = end; /* forgotten all of it */
 }
 
 static void on_settled(void *arg)

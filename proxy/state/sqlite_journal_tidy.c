@@ -42,6 +42,16 @@ static int forget(struct sqlite_journal *j, const char *sql, int64_t a, int64_t 
     return some;
 }
 
+/* What is to be passed on of records below `end`, which are gone: up to the first entry that has its record
+ * still, so that what is looked at goes. While the others' store is away it would fill the file else. */
+static int forget_outbox(struct sqlite_journal *j, int64_t end, struct err *err)
+{
+    return run(j->writer.db,
+               "DELETE FROM outbox WHERE entry < coalesce((SELECT entry FROM outbox WHERE number >= ?1 "
+               "ORDER BY entry LIMIT 1), 9223372036854775807)",
+               end, 0, err);
+}
+
 /* Records by age, then by room: the oldest go first, a 16th of them before their names are swept and the size
  * is looked at again. 1: there are more. */
 static int forget_records(struct sqlite_journal *j, int64_t now_ms, struct err *err)
@@ -65,7 +75,8 @@ static int forget_records(struct sqlite_journal *j, int64_t now_ms, struct err *
         return 0;
     }
     int64_t end = first + JOURNAL_TIDY_ROWS < goal ? first + JOURNAL_TIDY_ROWS : goal;
-    if (forget(j, "DELETE FROM record WHERE number >= ?1 AND number < ?2", first, end, err) < 0)
+    if (forget(j, "DELETE FROM record WHERE number >= ?1 AND number < ?2", first, end, err) < 0 ||
+        forget_outbox(j, end, err) < 0)
         return -1;
     j->shown_first = end > last ? 0 : (uint64_t)end;
     return end <= last;
