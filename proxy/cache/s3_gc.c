@@ -37,6 +37,12 @@ bool s3_gc_is_blob(const char *prefix, const char *key)
     return digest_parse(slice_of(text), &digest, NULL) == 0;
 }
 
+/* What the server does not date, or in a way that we cannot read, is not known to be old. */
+static bool is_old(const struct gc *g, int64_t time_ms)
+{
+    return time_ms > 0 && time_ms < g->before_ms;
+}
+
 /* Those of a page that are old, in one request. */
 static int delete_old(struct gc *g, const struct s3_page *page, struct err *err)
 {
@@ -50,7 +56,7 @@ static int delete_old(struct gc *g, const struct s3_page *page, struct err *err)
         }
         ++g->sums->blobs;
         g->sums->bytes += o->size;
-        if (o->mtime_ms >= g->before_ms)
+        if (!is_old(g, o->mtime_ms))
             continue;
         ++g->sums->old;
         g->sums->old_bytes += o->size;
@@ -94,7 +100,7 @@ static int abort_uploads(struct gc *g, struct err *err)
         if (s3_uploads_list(g->s3, g->url.bucket, g->below, NULL, &p, &len, err) < 0)
             return -1;
         for (size_t i = 0; i < len; ++i) {
-            if (p[i].initiated_ms >= g->before_ms || !s3_gc_is_blob(g->url.prefix, p[i].key))
+            if (!is_old(g, p[i].initiated_ms) || !s3_gc_is_blob(g->url.prefix, p[i].key))
                 continue;
             ++g->sums->uploads;
             if (g->dry_run)
