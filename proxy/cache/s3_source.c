@@ -216,7 +216,6 @@ struct reading {
     struct loop_timer late;
     struct buf body;
     int status;
-    bool too_long;
     s3_blobs_read_fn *fn;
     void *arg;
 };
@@ -252,9 +251,12 @@ static bool on_head(void *arg, const struct fetch_head *head)
 static bool on_data(void *arg, const void *p, size_t len)
 {
     struct reading *r = arg;
-    if (r->status == 200 && !r->too_long)
-        r->too_long = !buf_add(&r->body, p, len);
-    return true;
+    if (r->status != 200 || buf_add(&r->body, p, len))
+        return true;
+    r->fetch = NULL; /* too long: a large one would take longer than we wait, which is no fault of S3 */
+    note(r->s, &r->digest, SOURCE_GAVE);
+    end_reading(r, NULL, 0);
+    return false;
 }
 
 static void on_done(void *arg, const struct err *err)
@@ -267,8 +269,8 @@ static void on_done(void *arg, const struct err *err)
         end_reading(r, NULL, 0);
         return;
     }
-    if (r->status == 404 || r->too_long) {
-        note(r->s, &r->digest, r->too_long ? SOURCE_GAVE : SOURCE_MISSING);
+    if (r->status == 404) {
+        note(r->s, &r->digest, SOURCE_MISSING);
         end_reading(r, NULL, 0);
         return;
     }
