@@ -179,6 +179,14 @@ static void refresh(struct s3_blobs *s, const char *key, struct s3_object *o)
     (void)s3_copy(s->s3, s->url.bucket, o, s->url.bucket, key, &none, s->cancel, NULL, NULL);
 }
 
+/* Of an upload that will not be completed, the parts would be paid for until somebody cleans up. */
+static void drop_upload(struct s3_blobs *s, const char *key, struct s3_waiting *w)
+{
+    if (w->upload_id)
+        (void)s3_upload_drop(s->s3, s->url.bucket, key, w->upload_id, s->cancel, NULL);
+    forget_upload(w);
+}
+
 /* What is to be done, as it was when it was taken up. */
 struct task {
     bool send, wrong;
@@ -197,14 +205,15 @@ static enum outcome work(struct s3_blobs *s, struct s3_waiting *w, struct task t
     int rc = s3_head(s->s3, s->url.bucket, key, s->cancel, &object, NULL, err);
     bool there = rc == 0 && (!blob || object.size == blob->size);
     if (there || (rc < 0 && err->code != ERR_NOT_FOUND)) {
-        if (there)
+        if (there) {
             refresh(s, key, &object);
+            drop_upload(s, key, w); /* another replica was faster */
+        }
         blob_unref(blob);
         return there ? THERE : FAILED;
     }
     if (!blob) {
-        if (w->upload_id)
-            (void)s3_upload_drop(s->s3, s->url.bucket, key, w->upload_id, s->cancel, NULL);
+        drop_upload(s, key, w);
         return GONE;
     }
     rc = blob->size <= S3_SMALL ? send_whole(s, key, blob, err) : send_long(s, key, w, blob, err);
