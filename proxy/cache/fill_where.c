@@ -175,6 +175,13 @@ static void ask_peer(struct fill *f, const struct state_lease *lease)
 static void take_lease(struct fill *f, uint64_t instead_of);
 static void failed(struct fill *f, enum fill_source_end end, const struct err *err);
 
+/* A peer that sent no head is not asked for each blob. */
+static void note_silent(struct fill *f)
+{
+    if (f->from == FILL_FROM_PEER && !f->where.answered)
+        peers_note_silent(f->table->env->peers, f->where.peer);
+}
+
 static void silent(struct fill *f)
 {
     struct err err;
@@ -224,10 +231,12 @@ static void on_lease(void *arg, const struct state_lease *lease, const struct er
             s->ops->lease_keep(s, NULL, &f->digest, lease->fence, 0, false, NULL, NULL);
     } else if (f->fetch) { /* of a peer, which has been silent for a while */
         bool same = lease && !lease->mine && lease->fence == f->where.fence;
-        if (same && lease->done) /* it has all of it: no reason to be silent */
+        if (same && lease->done) { /* it has all of it: no reason to be silent */
+            note_silent(f);
             silent(f);
-        else if (lease && !same && fill_download_stop(f))
+        } else if (lease && !same && fill_download_stop(f)) {
             go_by_lease(f, lease);
+        }
     } else {
         go_by_lease(f, lease);
     }
@@ -310,8 +319,7 @@ static void failed(struct fill *f, enum fill_source_end end, const struct err *e
 
 void fill_where_failed(struct fill *f, enum fill_source_end end, const struct err *err)
 {
-    if (f->from == FILL_FROM_PEER && !f->where.answered)
-        peers_note_silent(f->table->env->peers, f->where.peer);
+    note_silent(f);
     failed(f, end, err);
 }
 

@@ -306,6 +306,19 @@ def test_a_peer_that_breaks_off_is_gone_on_from(replica, redis, peer, up, app):
 
 
 @pytest.mark.long
+def test_a_peer_that_has_all_and_says_nothing_is_not_tried_for_each_blob(replica, redis, peer, up):
+    """It hangs, with the system still making its connections: each try takes the time of a lease."""
+    image = up.tag(NAME, "1", images.random_image("hangs", [SIZE, SIZE]))
+    a = ready(replica())
+    peer.rule("GET /v1/peer/*", lambda x: upstream.Answer(stall=-1))
+    for digest in image.layers:
+        lease(redis, digest, peer.url)
+        whole(a, digest)
+        assert up.count(f"GET */blobs/{digest}") == 1
+    assert peer.count("GET /v1/peer/*") == 1
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("done", [False, True], ids=["streams", "done"])
 def test_a_peer_that_stalls_is_gone_on_from(replica, redis, peer, up, app, done):
     """Once it has said nothing for the time of a lease, and its own is over, or says that it has all."""
