@@ -183,6 +183,18 @@ def test_a_bucket_that_failed_is_not_asked_for_each_blob(make, up, s3):
     assert lookups(p, "skipped") >= 1 and lookups(p, "hit") == 0
 
 
+def test_an_object_far_too_long_for_a_manifest_does_not_shut_the_bucket_out(make, up, s3, app):
+    """It would take longer than an answer may."""
+    p = replica(make, up, s3)
+    pull(p, app)
+    bucket_has(s3, *all_of(app))
+    forget_blobs(p)
+    s3.put(key(app.digest), bytes(6 << 20))
+    s3.rule(f"GET *{app.digest[7:]}*", Fault(stall_after=5 << 20, stall=6))
+    pull(p, app)
+    assert lookups(p, "failed") == lookups(p, "skipped") == 0 and lookups(p, "hit") >= 1 + len(app.layers)
+
+
 def test_a_bucket_that_says_nothing_holds_up_a_pull_for_a_moment_only(make, up, s3, app):
     p = replica(make, up, s3)
     pull(p, app)
@@ -225,6 +237,21 @@ def test_an_upload_goes_on_after_a_restart(make, up, s3):
     for number in ("1", "2", "3"):
         assert sum(s.method == "PUT" and s.query.get("partNumber") == number for s in s3.seen) == 1
     process.wait_for(lambda: not s3.uploads, 60, "no upload is left")
+
+
+def test_an_upload_that_another_was_faster_with_leaves_no_parts(make, up, s3):
+    image = up.tag(NAME, "1", images.random_image("s3 faster", [20 << 20]))
+    digest = image.layers[0]
+    s3.rule("PUT *partNumber=2&*", Fault(status=503, code="SlowDown"))
+    p = replica(make, up, s3)
+    pull(p, image)
+    process.wait_for(lambda: any(u.parts for u in s3.uploads.values()), 60, "a part in the bucket")
+    p.kill()
+    s3.rules.clear()
+    s3.put(key(digest), image.blobs[digest])
+    p.start()
+    process.wait_for(lambda: not s3.uploads, 60, "no upload is left")
+    assert has(s3, digest)
 
 
 def test_what_is_there_already_is_not_sent(make, up, s3, app):
@@ -318,6 +345,21 @@ def test_what_is_old_is_deleted(scratch, s3):
     done = collect(scratch, s3, "--older-than", "30d")
     assert done.returncode == 0 and "deleted 1, 3 B" in done.stdout and "1 other objects left alone" in done.stdout
     assert sorted(s3.objects["data"]) == sorted(["cache/blobs/notes.txt", key(young), key(old, "other")])
+
+
+@pytest.mark.parametrize("date", [None, "Thu, 01 Jan 2026 00:00:00 GMT"], ids=["none", "another"])
+def test_what_has_no_date_is_not_old(scratch, s3, date):
+    digest = wire.sha256(b"undated")
+    s3.put(key(digest), b"undated")
+
+    def listing(root, entry, name, more):
+        text = f"<{name}>{date}</{name}>" if date else ""
+        return Fault(status=200, body=f"<{root}><{entry}><Key>{key(digest)}</Key>{text}{more}</{entry}></{root}>".encode())
+    s3.rule("GET *list-type*", listing("ListBucketResult", "Contents", "LastModified", "<Size>7</Size>"))
+    s3.rule("GET *uploads*", listing("ListMultipartUploadsResult", "Upload", "Initiated", "<UploadId>1</UploadId>"))
+    done = collect(scratch, s3, "--older-than", "1d")
+    assert done.returncode == 0 and "deleted 0, 0 B" in done.stdout and "0 unfinished" in done.stdout, done.stdout
+    assert has(s3, digest) and not s3.count("DELETE *")
 
 
 def test_unfinished_uploads_are_aborted(scratch, up, make, s3):
