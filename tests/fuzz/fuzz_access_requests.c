@@ -99,7 +99,7 @@ static void start(void)
     config.limits.max_body_bytes = 4096;
     config.limits.max_header_bytes = 4096;
     (void)signal(SIGPIPE, SIG_IGN);
-    who_asks = access_new(&who);
+    who_asks = access_new(&who, NULL);
     server = http_server_new(&config, NULL);
     if (!server || http_server_start(server, NULL) < 0)
         abort();
