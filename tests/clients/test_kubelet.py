@@ -67,9 +67,10 @@ class Edge:
             made = proxy.run_once(self.scratch, "--make-webhook-certificate", os.path.join(copy, "webhook", "certificate"))
             assert made.returncode == 0, made.stderr
         text = self.scratch.run("kubectl", "kustomize", os.path.join(copy, folder)).stdout
-        for here, there in (("9090", str(self.port)), ("9443", str(self.webhook_port)), ("path: /var/lib/rac-proxy", f"path: {self.data}"),
-                            ("path: /etc/containerd/certs.d", f"path: {self.node.hosts}")):
-            text = text.replace(here, there)
+        here = {"9090": str(self.port), "9443": str(self.webhook_port), "path: /var/lib/rac-proxy": f"path: {self.data}",
+                "path: /etc/containerd/certs.d": f"path: {self.node.hosts}"}
+        # At one go: a free port may have the digits of another in it.
+        text = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], text)
         for m in yaml.safe_load_all(text):
             if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "rac-proxy":
                 config = yaml.safe_load(m["data"]["config.yaml"])
@@ -173,7 +174,7 @@ class Replicas:
         for name in ("one", "two"):
             port = free_port()
             self.addresses[name] = f"127.0.0.1:{port}"
-            text = json.dumps([config, workload]).replace(str(edge.port), str(port)).replace("redis://redis:6379", f"redis://127.0.0.1:{place}")
+            text = re.sub(rf"\b{edge.port}\b", str(port), json.dumps([config, workload])).replace("redis://redis:6379", f"redis://127.0.0.1:{place}")
             mine, pod = json.loads(text)
             mine["metadata"]["name"] = pod["metadata"]["name"] = f"replica-{name}"
             spec = pod["spec"]["template"]["spec"]
