@@ -89,6 +89,13 @@ def another():
 
 
 @pytest.fixture
+def redis(scratch):
+    r = Redis(scratch)
+    yield r
+    r.close()
+
+
+@pytest.fixture
 def make(scratch, request):
     """make(...) is a Proxy that is stopped and checked at the end of the test."""
     made = []

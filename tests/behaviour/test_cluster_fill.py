@@ -21,13 +21,6 @@ pytestmark = pytest.mark.skipif(Redis.missing(), reason="not installed: redis-se
 
 
 @pytest.fixture
-def redis(scratch):
-    r = Redis(scratch)
-    yield r
-    r.close()
-
-
-@pytest.fixture
 def replica(make, up, redis):
     """replica() is one more on that Redis, which the others reach, with a data folder of its own."""
     def start(*args, **kwargs):

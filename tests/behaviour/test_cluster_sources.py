@@ -21,13 +21,6 @@ def s3():
 
 
 @pytest.fixture
-def redis(scratch):
-    r = Redis(scratch)
-    yield r
-    r.close()
-
-
-@pytest.fixture
 def replica(make, up, redis, s3):
     def start():
         p = make({"up.test": up.url}, ["--upstream-connect-timeout", "5s", "--state", redis.url, "--peer-address", "http://127.0.0.1",

@@ -17,13 +17,6 @@ pytestmark = pytest.mark.skipif(Redis.missing(), reason="not installed: redis-se
 
 
 @pytest.fixture
-def redis(scratch):
-    r = Redis(scratch)
-    yield r
-    r.close()
-
-
-@pytest.fixture
 def replica(make, up, redis, layer):
     """replica() is one more on that Redis, with a data folder of its own."""
     up.tag(NAME, "1", images.tiny())

@@ -14,13 +14,6 @@ pytestmark = pytest.mark.skipif(Redis.missing(), reason="not installed: redis-se
 
 
 @pytest.fixture
-def redis(scratch):
-    r = Redis(scratch)
-    yield r
-    r.close()
-
-
-@pytest.fixture
 def replica(make, up, redis):
     up.tag(NAME, "1", images.tiny())
     return lambda *args, **kwargs: make({"up.test": up.url}, [*ARGS, "--state", redis.url, *args], **kwargs)

@@ -13,13 +13,6 @@ pytestmark = pytest.mark.skipif(Redis.missing(), reason="not installed: redis-se
 
 
 @pytest.fixture
-def redis(scratch):
-    r = Redis(scratch)
-    yield r
-    r.close()
-
-
-@pytest.fixture
 def hook():
     r = receiver.Receiver()
     yield r

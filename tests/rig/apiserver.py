@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 
+from rig import go
 from rig.process import Daemon, wait_for
 from rig.proxy import ROOT
 from rig.radosgw import free_port
@@ -17,15 +18,7 @@ SOURCE = os.path.join(ROOT, "tests", "apiserver")
 
 
 def program(build=False):
-    """Its path: RAC_APISERVER's, else the one in build/apiserver, which Go makes of tests/apiserver if asked. None if there is none."""
-    given = os.environ.get("RAC_APISERVER")
-    if given:
-        return given
-    path = os.path.join(ROOT, "build", "apiserver", "kube-apiserver")
-    if not os.path.exists(path) and build and shutil.which("go"):
-        subprocess.run(["go", "build", "-trimpath", "-ldflags", f"-s -w {VERSION}", "-o", path, "."], cwd=SOURCE, check=False,
-                       env={**os.environ, "CGO_ENABLED": "0"}, timeout=3600)
-    return path if os.path.exists(path) else None
+    return go.program("kube-apiserver", SOURCE, VERSION, build)
 
 
 def missing(build=False):

@@ -5,9 +5,8 @@ no scheduler."""
 import json
 import os
 import shutil
-import subprocess
 
-from rig import images
+from rig import go, images
 from rig.process import Daemon, wait_for
 from rig.proxy import ROOT
 from rig.radosgw import free_port
@@ -35,15 +34,7 @@ until [ -S "$1/containerd.sock" ]; do sleep 0.1; done
 
 
 def program(build=False):
-    """Its path: RAC_KUBELET's, else the one in build/kubelet, which Go makes of tests/kubelet if asked. None if there is none."""
-    given = os.environ.get("RAC_KUBELET")
-    if given:
-        return given
-    path = os.path.join(ROOT, "build", "kubelet", "kubelet")
-    if not os.path.exists(path) and build and shutil.which("go"):
-        subprocess.run(["go", "build", "-trimpath", "-ldflags", f"-s -w {VERSION}", "-o", path, "."], cwd=SOURCE, check=False,
-                       env={**os.environ, "CGO_ENABLED": "0"}, timeout=3600)
-    return path if os.path.exists(path) else None
+    return go.program("kubelet", SOURCE, VERSION, build)
 
 
 def missing(build=False):
