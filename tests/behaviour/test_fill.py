@@ -85,9 +85,10 @@ def test_the_first_byte_leaves_when_it_arrives(px, up, app):
         hold.set()
 
 
-def test_the_last_64_kib_are_held_back_until_all_is_right(px, up, app):
+def test_the_last_64_kib_are_held_back_until_all_is_right(make, up, app):
     """The upstream sent all but one byte: the reader has all but the tail, and not more."""
-    digest = app.layers[0]
+    digest, px = app.layers[0], make({"up.test": up.url})  # which waits for the upstream longer than we for it
+    px.manifest(NAME, "1")
     size = len(app.blobs[digest])
     up.rule("GET */blobs/*", lambda x: x.proper(stall=size - 1), times=1)
     with wire.Raw(px.address, timeout=1) as raw:

@@ -65,13 +65,9 @@ def test_a_full_disk(make, scratch, up):
         p = make({"up.test": up.url}, ["--upstream-fresh", "1h", *ARGS], data=data)
         assert p.manifest(NAME, "1").status == 200
         wait_for(lambda: written(p) == 1, 10, "the first record")
-        with open(data + "/ballast", "wb") as f:
-            try:
-                while True:
-                    f.write(b"x" * 65536)
-                    f.flush()
-            except OSError:
-                pass
+        with open(data + "/ballast", "wb", buffering=0) as f, contextlib.suppress(OSError):
+            while True:
+                f.write(b"x" * 65536)
         storm(p, MANY)
         wait_for(lambda: "pull records are not written" in p.log(), 20, "word of it")
         storm(p, MANY)
