@@ -170,6 +170,29 @@ static void set_string(struct options *o, const struct option_def *def, char *va
     *s = value;
 }
 
+/* What the parser makes of it. */
+static int set_parsed(struct options *o, const struct option_def *def,
+                      int (*parse)(const char *, char **, const char *, struct err *), const char *text,
+                      const char *where, struct err *err)
+{
+    char *value;
+    if (parse(text, &value, where, err) < 0)
+        return -1;
+    set_string(o, def, value);
+    return 0;
+}
+
+/* As it is, if the parser takes it. */
+static int set_checked(struct options *o, const struct option_def *def,
+                       int (*parse)(const char *, const char *, struct err *), const char *text,
+                       const char *where, struct err *err)
+{
+    if (parse(text, where, err) < 0)
+        return -1;
+    set_string(o, def, mem_strdup(text));
+    return 0;
+}
+
 static int set_hosts(struct options *o, const struct option_def *def, const char *text, const char *where,
                      struct err *err)
 {
@@ -228,13 +251,8 @@ int option_set(struct options *o, const struct option_def *def, const char *text
     case OPTION_FOLDER:
         set_string(o, def, option_path(base_dir, text));
         return 0;
-    case OPTION_NAME: {
-        char *name;
-        if (option_parse_upstream_name(text, &name, where, err) < 0)
-            return -1;
-        set_string(o, def, name);
-        return 0;
-    }
+    case OPTION_NAME:
+        return set_parsed(o, def, option_parse_upstream_name, text, where, err);
     case OPTION_ROLES:
         return option_parse_roles(slice_of(text), member(o, def->offset), where, err);
     case OPTION_USER:
@@ -244,30 +262,14 @@ int option_set(struct options *o, const struct option_def *def, const char *text
                            where, text);
         set_string(o, def, mem_strdup(text));
         return 0;
-    case OPTION_AUTHORITY: {
-        char *text_copy;
-        if (option_parse_authority(text, &text_copy, where, err) < 0)
-            return -1;
-        set_string(o, def, text_copy);
-        return 0;
-    }
-    case OPTION_PEER: {
-        char *url;
-        if (option_parse_peer(text, &url, where, err) < 0)
-            return -1;
-        set_string(o, def, url);
-        return 0;
-    }
+    case OPTION_AUTHORITY:
+        return set_parsed(o, def, option_parse_authority, text, where, err);
+    case OPTION_PEER:
+        return set_parsed(o, def, option_parse_peer, text, where, err);
     case OPTION_STATE:
-        if (option_parse_state(text, where, err) < 0)
-            return -1;
-        set_string(o, def, mem_strdup(text));
-        return 0;
+        return set_checked(o, def, option_parse_state, text, where, err);
     case OPTION_BLOBS:
-        if (option_parse_blobs(text, where, err) < 0)
-            return -1;
-        set_string(o, def, mem_strdup(text));
-        return 0;
+        return set_checked(o, def, option_parse_blobs, text, where, err);
     case OPTION_HOSTS:
         return set_hosts(o, def, text, where, err);
     case OPTION_WORDS:

@@ -85,7 +85,9 @@ static void step_over(struct share *s, bool *is_busy, const struct err *err)
     s->pause_until_ms = now_ms + SHARE_RETRY_MS;
     if (s->complained_ms && now_ms - s->complained_ms < COMPLAIN_MS)
         return;
-    log_warn("pull records are not exchanged with other replicas for now: they are kept", F_ERR(err));
+    log_warn(
+        "pull records are not exchanged with other replicas: they are kept, and passed on when Redis is back",
+        F_ERR(err));
     s->complained_ms = now_ms;
 }
 
