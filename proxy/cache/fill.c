@@ -290,9 +290,10 @@ enum fill_state fill_reader_state(struct fill_reader *r)
     else if (f->phase == PHASE_VERIFIED)
         s = FILL_COMPLETE;
     else if (f->phase == PHASE_FAILED)
-        s = FILL_FAILED;
+        s = f->misled ? FILL_MISLED : FILL_FAILED;
     else if (f->phase == PHASE_STREAMING && f->size_known)
         s = FILL_READY;
+    f->told |= s == FILL_READY;
     pthread_mutex_unlock(&f->lock);
     return s;
 }
@@ -350,6 +351,7 @@ uint64_t fill_reader_next(struct fill_reader *r, uint64_t offset, int *ret_fd, v
         *ret_fd = -1;
         r->offset = offset + n;
     }
+    f->given |= n > 0;
     bool room = drop_read(f);
     if (room)
         fill_ref(f);

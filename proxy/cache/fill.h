@@ -37,6 +37,7 @@ enum fill_state {
     FILL_READY,    /* the size is known, bytes come */
     FILL_COMPLETE, /* all bytes are there and verified */
     FILL_FAILED,   /* see fill_reader_error */
+    FILL_MISLED,   /* failed, and by wrong bytes from elsewhere than the upstream: join again at once */
     FILL_BUSY,     /* this fill can take no more readers (full disk): join again later */
 };
 
@@ -58,7 +59,7 @@ void fill_leave(struct fill_reader *r);
 
 enum fill_state fill_reader_state(struct fill_reader *r);
 uint64_t fill_reader_size(struct fill_reader *r);           /* READY and COMPLETE */
-const struct err *fill_reader_error(struct fill_reader *r); /* FAILED */
+const struct err *fill_reader_error(struct fill_reader *r); /* FAILED, MISLED */
 /* The repository that the fill asks, to tell whose refusal an error is; borrowed. */
 const struct repo *fill_reader_repo(const struct fill_reader *r);
 /* The upstream will still say whether that repository may have the blob: who joins it now learns that, too.

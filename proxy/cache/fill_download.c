@@ -104,11 +104,13 @@ static void finish(struct fill *f)
     struct err err, why;
     (void)err_set(&err, ERR_UPSTREAM, "%s sent %llu bytes of digest %s for %s", fill_where_name(f),
                   (unsigned long long)f->written, found.s, f->what);
-    if (fill_where_lied(f) && !fill_window_in_use(&f->window) && start_over(f, &why)) {
+    bool misled = fill_where_lied(f);
+    if (misled && !fill_window_in_use(&f->window) && start_over(f, &why)) {
         f->all_received = false;
         log_warn("wrong bytes, of which nobody had any yet: once more", F_ERR(&err));
         fill_where_ask(f);
     } else {
+        f->misled = misled;
         fail(f, &err, false);
     }
 }
@@ -161,10 +163,18 @@ static void broke(struct fill *f, const struct err *err)
     loop_timer_arm(f->loop, &f->retry, pause_ms, on_retry, f);
 }
 
-/* What is in the file is of no use: from the beginning. Only while no reader has had a byte of it. */
+/* What is in the file is of no use: from the beginning. Only while no reader has had a byte of it; the size
+ * that one was told stays as it is. */
 static bool start_over(struct fill *f, struct err *err)
 {
-    if (f->available > 0 || ftruncate(f->partial->fd, 0) < 0) {
+    pthread_mutex_lock(&f->lock);
+    bool given = f->given;
+    if (!given) {
+        f->available = 0;
+        f->size_known &= f->told;
+    }
+    pthread_mutex_unlock(&f->lock);
+    if (given || ftruncate(f->partial->fd, 0) < 0) {
         (void)err_set(err, ERR_UPSTREAM, "%s cannot go on with what it sent before: %s", fill_where_name(f),
                       f->what);
         return false;

@@ -58,7 +58,9 @@ struct fill {
     bool size_known;
     uint64_t size;
     uint64_t available; /* bytes that readers may have */
-    int fd;             /* of the file, ours; open and the same as long as there is a reader */
+    bool told, given;   /* some reader knows the size; has had bytes */
+    bool misled; /* it failed by wrong bytes of a peer or the second level: the upstream's may be right */
+    int fd;      /* of the file, ours; open and the same as long as there is a reader */
     struct err err;
     struct fill_reader *readers;
     struct fill_window window; /* in use once the disk is full */

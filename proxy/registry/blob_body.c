@@ -72,7 +72,7 @@ static void send_from_fill(struct blob_body *b, uint64_t offset, uint64_t left)
     int fd;
     enum fill_state state = fill_reader_state(b->reader);
     /* Complete, and shorter than what was promised: nothing more will come. */
-    if (state == FILL_FAILED || state == FILL_BUSY ||
+    if (state == FILL_FAILED || state == FILL_MISLED || state == FILL_BUSY ||
         (state == FILL_COMPLETE && offset >= fill_reader_size(b->reader))) {
         response_abort(b->r);
         return;

@@ -68,6 +68,7 @@ static void on_fill_changed(void *arg)
         e->filled = true;
         look(e);
         break;
+    case FILL_MISLED:
     case FILL_BUSY:
         fill_leave(steal_ptr(&e->reader));
         wait_and_look(e);

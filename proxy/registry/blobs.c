@@ -185,6 +185,13 @@ static void on_fill_changed(void *arg)
                       a->digest.s);
         ask_fail(a, &err);
         break;
+    case FILL_MISLED:
+        if (a->joins < JOINS_MAX) {
+            fill_leave(steal_ptr(&a->reader));
+            join_fill(a);
+            break;
+        }
+        __attribute__((fallthrough));
     case FILL_FAILED:
         err = *fill_reader_error(a->reader);
         if (is_of_another_name(a)) {

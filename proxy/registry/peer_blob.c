@@ -82,6 +82,7 @@ static void on_fill_changed(void *arg)
         ask_unref(a);
         break;
     case FILL_BUSY:
+    case FILL_MISLED:
     case FILL_FAILED:
         fill_leave(steal_ptr(&a->reader));
         missing(a->r);
