@@ -13,7 +13,7 @@ from rig.process import wait_for
 
 NAME = "lib/app"
 GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
-LIMITS = ["--http-head-timeout", "1s", "--http-body-timeout", "1s", "--http-idle-timeout", "3s"]
+LIMITS = ["--http-head-timeout", "2s", "--http-body-timeout", "2s", "--http-idle-timeout", "6s"]
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +109,12 @@ def test_a_slow_body_that_moves_arrives(px):
 def test_an_idle_connection_outlives_the_time_for_a_head(px):
     with wire.Raw(px.address) as raw:
         for _ in range(2):
-            time.sleep(1.6)
+            time.sleep(2.6)
             raw.send(GET)
             assert raw.read_reply().status == 200
         begin = time.monotonic()
         raw.read_all()
-        assert raw.ended == "closed" and raw.data == b"" and 2 < time.monotonic() - begin < 20
+        assert raw.ended == "closed" and raw.data == b"" and 5 < time.monotonic() - begin < 40
 
 
 def test_idle_connections_live_75_s_unless_told_otherwise(scratch):

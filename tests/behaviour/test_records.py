@@ -8,10 +8,11 @@ import pytest
 from rig import images, token_api, wire
 
 NAME = "lib/app"
-WINDOW = ["--pulls-check-window", "1s", "--access-anonymous", "pull,read-records"]
+READ = ["--access-anonymous", "pull,read-records"]
+WINDOW = ["--pulls-check-window", "1s", *READ]
 
 
-def wait_for(ask, timeout=10):
+def wait_for(ask, timeout=30):
     """The first answer that is not empty."""
     end = time.monotonic() + timeout
     while not (found := ask()) and time.monotonic() < end:
@@ -19,7 +20,7 @@ def wait_for(ask, timeout=10):
     return found
 
 
-def records(p, count=1, timeout=10, **query):
+def records(p, count=1, timeout=30, **query):
     """The records that the question finds, youngest first, once there are `count` of them."""
     path = "/v1/pulls" + ("?" + "&".join(f"{k}={v}" for k, v in query.items()) if query else "")
 
@@ -46,11 +47,23 @@ def rec(make, up):
     return make({"up.test": up.url}, WINDOW)
 
 
-def test_a_pull_is_one_record(rec, up):
+@pytest.fixture
+def patient(make, up):
+    """Its windows are longer than any test: what follows follows, however busy the machine is."""
+    return make({"up.test": up.url}, READ)
+
+
+def records_at_the_end(p):
+    """Of all that was asked: a proxy that stops waits for nothing that might follow."""
+    p.restart()
+    return records(p)
+
+
+def test_a_pull_is_one_record(patient, up):
     image = up.tag(NAME, "1", images.tiny())
-    reply = pull(rec, NAME, "1", image, **{"User-Agent": "engine/1.0"})
-    found = wait_for(lambda: [r for r in records(rec) if r["complete"]])
-    assert len(found) == 1 and len(records(rec)) == 1
+    reply = pull(patient, NAME, "1", image, **{"User-Agent": "engine/1.0"})
+    found = wait_for(lambda: [r for r in records(patient) if r["complete"]])
+    assert len(found) == 1 and len(records(patient)) == 1
     r = found[0]
     assert len(r["id"]) == 26 and r["kind"] == "pull" and r["time"].endswith("Z")
     assert (r["node"], r["clientAddress"], r["userAgent"], r["subject"]) == ("127.0.0.1", "127.0.0.1", "engine/1.0", None)
@@ -62,17 +75,17 @@ def test_a_pull_is_one_record(rec, up):
     assert (r["cacheHits"], r["cacheMisses"]) == (0, len(sizes))
 
 
-def test_what_was_here_already_is_hits(rec, up):
+def test_what_was_here_already_is_hits(patient, up):
     image = up.tag(NAME, "1", images.tiny())
-    pull(rec, NAME, "1", image)
-    assert wait_for(lambda: rec.metrics().get("rac_cache_blobs", 0) >= 3), "manifest, config and layer are put away"
-    pull(rec, NAME, "1", image)
-    found = wait_for(lambda: [r for r in records(rec) if r["complete"]][1:] and records(rec))
+    pull(patient, NAME, "1", image)
+    assert wait_for(lambda: patient.metrics().get("rac_cache_blobs", 0) >= 3), "manifest, config and layer are put away"
+    pull(patient, NAME, "1", image)
+    found = wait_for(lambda: [r for r in records(patient) if r["complete"]][1:] and records(patient))
     assert [(r["cacheHits"], r["cacheMisses"]) for r in found] == [(2, 0), (0, 2)]
 
 
 def test_an_injected_image_names_its_source_and_its_injection(make, up, layer):
-    p = make({"up.test": up.url}, WINDOW, inject=layer.path)
+    p = make({"up.test": up.url}, READ, inject=layer.path)
     image = up.tag(NAME, "1", images.tiny())
     reply = pull(p, NAME, "1", image)
     r = records(p)[0]
@@ -80,36 +93,35 @@ def test_an_injected_image_names_its_source_and_its_injection(make, up, layer):
     assert r["injection"].startswith("sha256:") and r["platform"] == "linux/amd64"
 
 
-def test_an_index_is_no_pull_and_its_child_knows_its_tag_and_platform(rec, up):
+def test_an_index_is_no_pull_and_its_child_knows_its_tag_and_platform(patient, up):
     index = up.tag(NAME, "1", images.two_platforms())
     child = json.loads(index.manifest)["manifests"][1]
-    rec.manifest(NAME, "1")
-    rec.manifest(NAME, child["digest"])
-    time.sleep(1.5)
-    found = records(rec)
+    patient.manifest(NAME, "1")
+    patient.manifest(NAME, child["digest"])
+    found = records_at_the_end(patient)
     assert [(r["kind"], r["reference"], r["servedDigest"]) for r in found] == [("pull", "1", child["digest"])]
     assert found[0]["platform"].startswith("linux/" + child["platform"]["architecture"])
 
 
-def test_head_then_get_by_digest_is_a_pull_of_the_tag(rec, up):
+def test_head_then_get_by_digest_is_a_pull_of_the_tag(patient, up):
     image = up.tag(NAME, "1", images.tiny())
-    rec.manifest(NAME, "1", "HEAD")
-    pull(rec, NAME, image.digest, image)
-    time.sleep(1.5)
-    assert [(r["kind"], r["reference"]) for r in records(rec)] == [("pull", "1")]
+    patient.manifest(NAME, "1", "HEAD")
+    pull(patient, NAME, image.digest, image)
+    assert [(r["kind"], r["reference"]) for r in records_at_the_end(patient)] == [("pull", "1")]
 
 
 @pytest.mark.parametrize("ask", ["head", "not modified", "index"])
 def test_a_question_that_nothing_follows_is_a_check(rec, up, ask):
     image = up.tag(NAME, "1", images.two_platforms() if ask == "index" else images.tiny())
     headers = {"If-None-Match": f'"{image.digest}"'} if ask == "not modified" else {}
-    before = time.time()
+    before, begin = time.time(), time.monotonic()
     rec.fetch("HEAD" if ask == "head" else "GET", f"/v2/{NAME}/manifests/1", headers)
-    assert records(rec, timeout=0) == []
+    after, early = time.time(), records(rec, timeout=0)
+    assert early == [] or time.monotonic() - begin >= 1
     found = records(rec)
     assert [(r["kind"], r["reference"], r["sourceDigest"]) for r in found] == [("check", "1", image.digest)]
     at = time.mktime(time.strptime(found[0]["time"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    assert abs(at - before) < 1.5, "the time is that of the question"
+    assert int(before) <= at <= after, "the time is that of the question"
 
 
 def test_a_digest_that_is_only_made_sure_of_is_no_check(rec, up):
@@ -142,11 +154,11 @@ def test_a_question_of_one_node_is_not_followed_by_another(make, up):
     assert {(r["kind"], r["node"]) for r in found} == {("check", "a"), ("pull", "b")}
 
 
-def test_what_fails_is_not_recorded(rec, up):
-    assert rec.manifest(NAME, "none").status == 404
-    assert rec.manifest(NAME, "none", "HEAD").status == 404
-    time.sleep(1.5)
-    assert records(rec, 0) == []
+def test_what_fails_is_not_recorded(patient, up):
+    assert patient.manifest(NAME, "none").status == 404
+    assert patient.manifest(NAME, "none", "HEAD").status == 404
+    patient.restart()
+    assert records(patient, timeout=0) == []
 
 
 def test_a_download_that_is_cut_off_is_not_complete(rec, up):
@@ -187,23 +199,21 @@ def test_a_pull_through_a_container_token_names_it_and_the_tag(make, up, layer):
     assert found[0]["subject"].startswith("token:") and t.text not in json.dumps(found)
 
 
-def test_as_containerd_pulls_an_index(rec, up):
+def test_as_containerd_pulls_an_index(patient, up):
     """HEAD of the tag, then the index and its child by digest: a pull of the tag."""
     index = up.tag(NAME, "1", images.two_platforms())
     child = json.loads(index.manifest)["manifests"][0]
-    rec.manifest(NAME, "1", "HEAD")
-    rec.manifest(NAME, index.digest)
-    rec.manifest(NAME, child["digest"])
-    time.sleep(1.5)
-    assert [(r["kind"], r["reference"]) for r in records(rec)] == [("pull", "1")]
+    patient.manifest(NAME, "1", "HEAD")
+    patient.manifest(NAME, index.digest)
+    patient.manifest(NAME, child["digest"])
+    assert [(r["kind"], r["reference"]) for r in records_at_the_end(patient)] == [("pull", "1")]
 
 
-def test_a_pinned_index_is_what_was_asked_for(rec, up):
+def test_a_pinned_index_is_what_was_asked_for(patient, up):
     index = up.add(NAME, images.two_platforms())
     child = json.loads(index.manifest)["manifests"][0]
-    rec.manifest(NAME, index.digest)
-    rec.manifest(NAME, child["digest"])
-    time.sleep(1.5)
-    found = records(rec)
+    patient.manifest(NAME, index.digest)
+    patient.manifest(NAME, child["digest"])
+    found = records_at_the_end(patient)
     assert [(r["kind"], r["reference"]) for r in found] == [("pull", index.digest)]
     assert found[0]["platform"].startswith("linux/")

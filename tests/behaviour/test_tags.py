@@ -60,12 +60,17 @@ def test_a_tag_is_looked_up_again_by_one_conditional_head(make, up):
     assert image.digest in (up.log[0]["If-None-Match"] or "")
 
 
+def is_over(begin, seconds):
+    """This machine was too busy to see what is true for so long."""
+    return time.monotonic() - begin > seconds
+
+
 def test_a_tag_that_moved_is_seen_when_the_time_is_over(make, up):
     p = make({"up.test": up.url}, ["--upstream-fresh", "1s"])
-    first = up.tag(NAME, "1", images.tiny("first"))
+    first, begin = up.tag(NAME, "1", images.tiny("first")), time.monotonic()
     assert p.manifest(NAME, "1").body == first.manifest
     second = up.tag(NAME, "1", images.tiny("second"))
-    assert p.manifest(NAME, "1").body == first.manifest
+    assert p.manifest(NAME, "1").body == first.manifest or is_over(begin, 1)
     time.sleep(1.2)
     assert p.manifest(NAME, "1").body == second.manifest
     assert p.manifest(NAME, first.digest).body == first.manifest
@@ -95,11 +100,12 @@ def test_each_upstream_may_have_its_own_freshness(make, up):
 
 def test_what_is_missing_is_remembered_for_a_short_time(make, up):
     p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
+    begin = time.monotonic()
     for _ in range(5):
         assert p.manifest(NAME, "1").status == 404
-    assert len(up.seen("GET " + TAG)) <= 1 and len(up.log) <= 2
+    assert (len(up.seen("GET " + TAG)) <= 1 and len(up.log) <= 2) or is_over(begin, 1)
     image = up.tag(NAME, "1", images.tiny())
-    assert p.manifest(NAME, "1").status == 404
+    assert p.manifest(NAME, "1").status == 404 or is_over(begin, 1)
     time.sleep(1.2)
     assert p.manifest(NAME, "1").body == image.manifest
 
@@ -107,9 +113,10 @@ def test_what_is_missing_is_remembered_for_a_short_time(make, up):
 def test_a_missing_blob_is_remembered_too(make, up):
     p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
     image = images.random_image("missing blob", [1000])
+    begin = time.monotonic()
     for method in ("GET", "GET", "HEAD", "GET"):
         assert p.fetch(method, f"/v2/{NAME}/blobs/{image.layers[0]}").status == 404
-    assert len(up.log) <= 2
+    assert len(up.log) <= 2 or is_over(begin, 1)
     up.add(NAME, image)
     time.sleep(1.2)
     assert p.blob(NAME, image.layers[0]).digest == image.layers[0]
@@ -117,10 +124,10 @@ def test_a_missing_blob_is_remembered_too(make, up):
 
 def test_a_missing_digest_is_remembered_too(make, up):
     p = make({"up.test": up.url}, ["--upstream-missing", "1s"])
-    image = images.tiny()
+    image, begin = images.tiny(), time.monotonic()
     for _ in range(5):
         assert p.manifest(NAME, image.digest).status == 404
-    assert len(up.log) <= 2
+    assert len(up.log) <= 2 or is_over(begin, 1)
     up.add(NAME, image)
     time.sleep(1.2)
     assert p.manifest(NAME, image.digest).body == image.manifest
@@ -157,9 +164,10 @@ def test_in_an_outage_the_last_known_answer_is_given_with_a_warning(make, up, wh
 def test_an_answer_that_is_too_old_is_not_given(make, up):
     p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-offline", "1s"])
     up.tag(NAME, "1", images.tiny())
+    begin = time.monotonic()
     p.manifest(NAME, "1")
     up.stop()
-    assert p.manifest(NAME, "1").status == 200
+    assert p.manifest(NAME, "1").status == 200 or is_over(begin, 1)
     time.sleep(1.3)
     reply = p.manifest(NAME, "1")
     assert (reply.status, reply.code) == (502, "UNAVAILABLE")

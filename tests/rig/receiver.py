@@ -61,7 +61,7 @@ class Receiver:
         with self.lock:
             return [e for _, document in self.envelopes for e in document["events"]]
 
-    def wait(self, count, timeout=20):
+    def wait(self, count, timeout=40):
         end = time.monotonic() + timeout
         while len(self.events) < count and time.monotonic() < end:
             time.sleep(0.05)
