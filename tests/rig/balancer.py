@@ -20,6 +20,7 @@ class Balancer:
         self.backends = dict(backends or {})
         self.drained = set()
         self.served = {}    # connections so far, by name
+        self.routes = {}    # {(host, port) of a client's side: name} of the last connection from there
         self._turn = 0
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -73,7 +74,7 @@ class Balancer:
     async def _serve(self, client):
         backend = None
         try:
-            backend = await self._connect()
+            backend = await self._connect(client.getpeername())
             if backend is None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 return
@@ -90,7 +91,7 @@ class Balancer:
             if backend:
                 backend.close()
 
-    async def _connect(self):
+    async def _connect(self, client):
         for name, address in self._in_turn():
             host, _, port = address.rpartition(":")
             s = socket.socket()
@@ -102,6 +103,7 @@ class Balancer:
                 continue
             with self._lock:
                 self.served[name] = self.served.get(name, 0) + 1
+                self.routes[client] = name
             return s
         return None
 

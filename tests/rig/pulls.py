@@ -29,10 +29,13 @@ class Session:
     def __init__(self, address):
         self.address, self.connection = address, None
 
+    def connect(self):
+        return wire.Connection(self.address, timeout=60)
+
     def request(self, method, path, headers=None):
         kept = self.connection is not None
         try:
-            self.connection = self.connection or wire.Connection(self.address, timeout=60)
+            self.connection = self.connection or self.connect()
             return self.connection.request(method, path, headers)
         except (OSError, http.client.HTTPException) as e:
             self.close()

@@ -9,8 +9,9 @@ from rig.process import Daemon, wait_for
 
 
 class Redis:
-    def __init__(self, scratch):
-        self.scratch = scratch
+    def __init__(self, scratch, *args):
+        """args: further ones of redis-server."""
+        self.scratch, self.args = scratch, args
         self.data = scratch.folder("redis-data")
         self.socket = os.path.join(self.data, "redis.sock")
         self.url = f"redis+unix://{self.socket}"
@@ -22,7 +23,8 @@ class Redis:
 
     def start(self):
         self.daemon = Daemon(self.scratch, "redis", [
-            "redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", self.data, "--save", "", "--appendonly", "yes"])
+            "redis-server", "--port", "0", "--unixsocket", self.socket, "--dir", self.data, "--save", "", "--appendonly", "yes",
+            *self.args])
         wait_for(self._answers, 30, "Redis")
 
     def _answers(self):
