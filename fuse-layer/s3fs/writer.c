@@ -347,7 +347,8 @@ static int truncate_locked(struct writer *w, uint64_t size, struct err *err)
         }
         if (w->base_size > size)
             w->base_size = size;
-        if (size == 0) { /* nothing is left that could be wrong */
+        if (size == 0) { /* nothing is left that could be wrong, and an upload holds no less than a part */
+            writer_abandon(w);
             w->lost = false;
             w->fault = (struct err){0};
         }

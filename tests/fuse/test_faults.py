@@ -255,6 +255,20 @@ def test_fsync_can_be_tried_again(start, s3):
     assert body(s3, "f") == b"content"
 
 
+def test_a_file_emptied_after_a_failed_part_is_an_empty_object(start, s3):
+    """The upload was begun, no part of it came through, and the program begins anew: with nothing, in the end."""
+    folder, _ = start(RAC_S3_TRIES="1")
+    s3.rule("PUT /data/f[?]partNumber=*", Fault(status=403, code="AccessDenied"))
+    fd = os.open(f"{folder}/f", os.O_CREAT | os.O_WRONLY)
+    with pytest.raises(PermissionError):
+        for _ in range(30):
+            os.write(fd, b"x" * MIB)
+    os.ftruncate(fd, 0)
+    os.close(fd)
+    assert body(s3, "f") == b"" and not s3.uploads
+    assert os.stat(f"{folder}/f").st_size == 0
+
+
 @pytest.mark.parametrize("how", ["unlink", "rename"])
 def test_a_deletion_that_fails_deletes_nothing(start, s3, how):
     """What was written to the file goes on to be stored."""
