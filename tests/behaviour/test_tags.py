@@ -147,7 +147,7 @@ OUTAGES = {
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("what", OUTAGES)
 def test_in_an_outage_the_last_known_answer_is_given_with_a_warning(make, up, what, method):
-    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-head-timeout", "1s"])
+    p = make({"up.test": up.url}, ["--upstream-fresh", "0s", "--upstream-head-timeout", "3s"])
     image = up.tag(NAME, "1", images.tiny())
     assert p.manifest(NAME, "1")["Warning"] is None
     if OUTAGES[what]:
