@@ -135,7 +135,9 @@ void inode_refresh(struct inode *inode, const struct inode_attr *attr, uint64_t 
         return;
     /* A file that was written here keeps the time it was written at: the server's clock differs, and whoever
      * compares times would think that the file had changed. */
-    if (!inode->commits || !same_version(to, attr))
+    bool same = same_version(to, attr);
+    inode->foreign += !same;
+    if (!inode->commits || !same)
         to->mtime_ms = attr->mtime_ms;
     to->size = attr->size;
     memcpy(to->etag, attr->etag, sizeof to->etag);

@@ -70,8 +70,9 @@ struct inode {
     struct inode_attr attr;
     uint64_t fresh_us;                 /* attr was true at this time; 0: no longer known to be */
     char cached_etag[S3_ETAG_MAX + 1]; /* version the kernel's pages are of; "": unknown */
-    /* Files: counts local commits, so that handles follow what this mount itself wrote. */
-    uint64_t commits;
+    /* Files: counts local commits, so that handles follow what this mount itself wrote; and the versions that
+     * came from elsewhere, since what is written over one of those is not what handles of others read. */
+    uint64_t commits, foreign;
     bool unstored;         /* made here, and not in S3 yet: it may come to nothing */
     struct writer *writer; /* while there are open handles that write, and until all is stored */
     /* Folders. */

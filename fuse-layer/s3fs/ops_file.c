@@ -91,13 +91,16 @@ static void set_caching(struct driver *d, struct handle *h, struct fuse_file_inf
     const char *etag = h->reader ? reader_etag(h->reader) : inode->attr.etag;
     bool cached = etag[0] && strcmp(etag, inode->cached_etag) == 0;
     unsigned others = inode->readers - (h->reader != NULL);
-    if (others && !cached && !(fi->flags & O_TRUNC)) {
+    /* A lookup that began later and came sooner knows a newer version than this handle reads: size and pages
+     * that the kernel keeps are to be that one's. */
+    bool older = strcmp(etag, inode->attr.etag) != 0;
+    if ((others && !cached && !(fi->flags & O_TRUNC)) || older) {
         /* Other handles hold another version open under this very inode, and the pages are theirs. */
         fi->direct_io = 1;
         fi->keep_cache = 1;
     } else {
         fi->keep_cache = cached;
-        memcpy(inode->cached_etag, inode->attr.etag, sizeof inode->cached_etag);
+        memcpy(inode->cached_etag, etag, sizeof inode->cached_etag);
     }
     inodes_unlock(&d->inodes);
 }

@@ -49,7 +49,7 @@ struct reader {
     pthread_cond_t changed; /* a chunk came, or a job ended */
     /* The pinned version. */
     char etag[S3_ETAG_MAX + 1];
-    uint64_t size, commits;
+    uint64_t size, commits, foreign; /* inode->foreign; UINT64_MAX: another version than the inode knows of */
     /* Its first bytes; all of a small object. */
     struct reader_chunk *head;
     struct reader_chunk *chunks; /* in the order of their offsets, without gaps */
@@ -351,32 +351,49 @@ static int read_locked(struct reader *r, uint64_t offset, uint64_t end, struct c
     }
 }
 
-/* With the lock: what this mount wrote to the file since is what is read from here on. */
-static void follow_commits(struct reader *r)
+/* With the inodes' lock. */
+static bool adopt_commits(struct reader *r)
+{
+    const struct inode *inode = r->inode;
+    if (r->commits == inode->commits)
+        return false;
+    r->commits = inode->commits;
+    r->size = inode->attr.size;
+    memcpy(r->etag, inode->attr.etag, sizeof r->etag);
+    return true;
+}
+
+static void drop_head(struct reader *r)
+{
+    if (r->head)
+        chunk_drop(r->head);
+    r->head = NULL;
+}
+
+/* With the lock: what this mount wrote to the file since is what is read from here on, unless it was written
+ * over another version than this handle's. */
+static int follow_commits(struct reader *r, struct err *err)
 {
     inodes_lock(&r->d->inodes);
-    if (r->commits != r->inode->commits) {
-        r->commits = r->inode->commits;
-        r->size = r->inode->attr.size;
-        memcpy(r->etag, r->inode->attr.etag, sizeof r->etag);
-        inodes_unlock(&r->d->inodes);
-        drop_window(r);
-        if (r->head)
-            chunk_drop(r->head);
-        r->head = NULL;
-        return;
-    }
+    bool other = r->commits != r->inode->commits && r->foreign != r->inode->foreign;
+    bool adopted = !other && adopt_commits(r);
     inodes_unlock(&r->d->inodes);
+    if (other)
+        return err_set(err, ERR_STALE, "written over another version than the one that is read");
+    if (adopted) {
+        drop_window(r);
+        drop_head(r);
+    }
+    return 0;
 }
 
 int reader_read(struct reader *r, uint64_t offset, size_t len, struct cancel *cancel, struct reader_view *ret,
                 struct err *err)
 {
     struct reader_view view = {0};
-    int result = 0;
     pthread_mutex_lock(&r->lock);
-    follow_commits(r);
-    if (offset < r->size && len) {
+    int result = follow_commits(r, err);
+    if (result == 0 && offset < r->size && len) {
         uint64_t end = len < r->size - offset ? offset + len : r->size;
         result = read_locked(r, offset, end, cancel, &view, err);
     }
@@ -487,9 +504,13 @@ int reader_open(struct driver *d, struct inode *inode, struct cancel *cancel, st
         memcpy(now.etag, info.etag, sizeof now.etag);
         inode_refresh(inode, &now, started_us);
     }
+    bool adopted = adopt_commits(r); /* that came while it was opened */
+    r->foreign = strcmp(inode->attr.etag, r->etag) == 0 ? inode->foreign : UINT64_MAX;
     ++inode->readers;
     r->counted = true;
     inodes_unlock(&d->inodes);
+    if (adopted)
+        drop_head(r);
     *ret = r;
     return 0;
 }

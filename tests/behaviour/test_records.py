@@ -173,10 +173,11 @@ def test_a_download_that_is_cut_off_is_not_complete(rec, up):
     assert [r["complete"] for r in found] == [False] and found[0]["bytesSent"] < layer["size"]
 
 
-def test_a_node_that_has_it_already_is_complete_without_a_blob(rec, up):
+def test_a_node_that_has_it_already_is_complete_without_a_blob(make, up):
+    rec = make({"up.test": up.url}, ["--pulls-check-window", "3s", *READ])
     image = up.tag(NAME, "1", images.tiny())
     rec.manifest(NAME, "1")
-    time.sleep(2)
+    time.sleep(4)
     assert [r["complete"] for r in records(rec)] == [False], "nobody knows that it has it"
     pull(rec, NAME, "1", image)
     rec.manifest(NAME, "1")

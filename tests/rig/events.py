@@ -10,6 +10,7 @@ class Events:
     """A reader of the stream, as an EventSource is one. shared: of a replica of several, whose ids tell which it was."""
 
     def __init__(self, p, last=None, timeout=20, shared=False):
+        self.proxy = p
         host, port = wire.split(p.address)
         self.http = http.client.HTTPConnection(host, port, timeout=timeout)
         self.http.request("GET", "/v1/events", headers={"Last-Event-ID": last} if last else {})

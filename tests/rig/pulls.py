@@ -93,11 +93,12 @@ def pull(address, name, reference):
 
 class Load:
     """work(n) again and again on several threads, n counting up, as long as the `with` lasts. What it raises is kept:
-    Failed in .failed, everything else is raised at the end."""
+    Failed in .failed, everything else is raised at the end. begun(): how many began so far; failed_from(that): those
+    that failed of what began later."""
 
     def __init__(self, work, threads=4):
         self.work, self.done, self.failed, self.wrong = work, 0, [], []
-        self._count, self._stop, self._lock = 0, threading.Event(), threading.Lock()
+        self._failed, self._count, self._stop, self._lock = [], 0, threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
 
     def _run(self):
@@ -108,6 +109,7 @@ class Load:
                 self.work(n)
             except Failed as e:
                 self.failed.append(str(e))
+                self._failed.append((n, str(e)))
             except Exception as e:  # pylint: disable=broad-except
                 self.wrong.append(e)
                 return
@@ -119,6 +121,13 @@ class Load:
         """Waits until so many more are done: what was changed has been met by that many."""
         wanted = self.done + count
         wait_for(lambda: self.done >= wanted or self.wrong, 120, f"{count} more pulls", step=0.05)
+
+    def begun(self):
+        with self._lock:
+            return self._count
+
+    def failed_from(self, begun):
+        return [text for n, text in self._failed if n >= begun]
 
     def __enter__(self):
         for t in self._threads:
