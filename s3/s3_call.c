@@ -229,6 +229,14 @@ static bool remedied(struct attempt *a)
     return false;
 }
 
+/* A server in trouble may have done what it says it could not. And a gateway's 502 and 504 mean that the
+ * answer of the server behind it was lost. */
+static void note_doubt(struct s3_reply *reply, int status)
+{
+    reply->maybe_done = reply->maybe_done || status < 300 || status >= 500;
+    reply->lost += status == 502 || status == 504;
+}
+
 enum verdict { DONE, AGAIN, AGAIN_LATER, FAILED };
 
 static enum verdict judge_answer(struct attempt *a, struct err *err)
@@ -239,6 +247,7 @@ static enum verdict judge_answer(struct attempt *a, struct err *err)
         return DONE;
     s3_problem_read(&a->reply->problem, head, s3_reply_text(a->reply));
     (void)s3_problem_err(&a->reply->problem, err);
+    note_doubt(a->reply, head->status);
     if (success && a->reply->problem.remedy == S3_REMEDY_NONE && a->reply->problem.err == ERR_UPSTREAM)
         a->reply->problem.remedy = S3_REMEDY_RETRY;
     if (remedied(a))

@@ -58,8 +58,8 @@ struct s3_reply {
     struct http_answer http;
     struct s3_problem problem; /* of the last try that was refused; status 0: none was */
     bool broken;               /* with may_break: only http.into_len bytes came */
-    bool maybe_done;           /* an earlier try, or this one, got no answer and may have been carried out */
-    unsigned lost;             /* how many of those */
+    bool maybe_done; /* an earlier try, or this one, may have been carried out: it got no answer, or a 5xx */
+    unsigned lost;   /* how many got no answer of the server itself */
 };
 
 void s3_request_query(struct s3_request *q, const char *name, const char *value);

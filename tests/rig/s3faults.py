@@ -40,6 +40,7 @@ class Fault:
     headers: dict = dataclasses.field(default_factory=dict)
     body: bytes = None          # of that answer, instead of an <Error>
     error_in_200: str = None    # this code in a 200, nothing is done
+    late_status: int = None     # answered after everything is done
     refuse: bool = False        # the connection is reset before anything is done
     lose: bool = False          # … after everything is done, before the answer
     delay: float = 0            # seconds before the answer
@@ -125,6 +126,7 @@ class S3Faults:
         self.refused_keys = {}                    # access key -> code
         self.known_tokens = None                  # session tokens that are taken; None: any
         self.check_crc = True
+        self.continue_after = 0                   # seconds until a body is asked for (100 Continue), and again until it is read
         self.lock = threading.RLock()
         self._connections = set()
         server = self
@@ -214,6 +216,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except (ConnectionError, TimeoutError, OSError):
             self.close_connection = True
 
+    def handle_expect_100(self):
+        time.sleep(self.s3.continue_after)
+        done = super().handle_expect_100()
+        time.sleep(self.s3.continue_after)
+        return done
+
     def __getattr__(self, name):
         if name.startswith("do_"):
             return self._handle
@@ -248,6 +256,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     status, headers, body = self._answer(data, fault)
         except Refused as e:
             status, headers, body = e.status, dict(e.headers), e.body if e.body is not None else self._error(e.code)
+        if fault.late_status:
+            status, headers, body = fault.late_status, {}, self._error(fault.code)
         seen.status = status
         if fault.lose:
             return self._reset()

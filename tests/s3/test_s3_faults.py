@@ -220,8 +220,9 @@ def test_a_wrong_clock_is_set_right(s3, tool):
 
 
 # -- writing -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("fault", [Fault(lose=True), Fault(refuse=True), Fault(status=503), Fault(status=400, code="BadDigest")],
-                         ids=["lost", "refused", "503", "damaged"])
+@pytest.mark.parametrize("fault", [Fault(lose=True), Fault(refuse=True), Fault(status=503), Fault(status=400, code="BadDigest"),
+                                   Fault(late_status=500), Fault(late_status=504)],
+                         ids=["lost", "refused", "503", "damaged", "done and 500", "done and 504"])
 def test_exclusive_creation_is_exactly_once(s3, tool, file, fault):
     s3.rule("PUT *", fault, times=1)
     path = file(b"mine")
@@ -237,8 +238,8 @@ def test_somebody_elses_object_is_not_taken_for_ours(s3, tool, file):
 
 
 @pytest.mark.parametrize("where", ["POST *?uploads=", "PUT *partNumber=2*", "POST *?uploadId=*", "DELETE *"])
-@pytest.mark.parametrize("fault", [Fault(lose=True), Fault(refuse=True), Fault(status=500)],
-                         ids=["lost", "refused", "500"])
+@pytest.mark.parametrize("fault", [Fault(lose=True), Fault(refuse=True), Fault(status=500), Fault(late_status=504)],
+                         ids=["lost", "refused", "500", "done and 504"])
 def test_uploads_survive_and_leave_nothing(s3, tool, file, where, fault):
     body = blob(2 * PART + 12345)
     s3.rule(where, fault, times=1)
