@@ -66,13 +66,6 @@ static int build_head(struct call *c, bool expect, struct buf *head)
     return 0;
 }
 
-/* Sends what iov holds; 1 if the server answers already. */
-static int send_bytes(struct call *c, struct iovec *iov, int len)
-{
-    return http_conn_write(c->conn, c->request->server, iov, len, c->http->stall_timeout_ms,
-                           c->request->cancel, c->err);
-}
-
 /* The next head, interim or not. */
 static int read_head(struct call *c, uint32_t timeout_ms, struct err *err)
 {
@@ -91,20 +84,46 @@ static int read_head(struct call *c, uint32_t timeout_ms, struct err *err)
     return rc;
 }
 
+static uint32_t answer_timeout(const struct call *c)
+{
+    return c->request->answer_timeout_ms ? c->request->answer_timeout_ms : c->http->answer_timeout_ms;
+}
+
+static int only_interim(struct call *c)
+{
+    return err_set(c->err, ERR_IO, "%s: no answer among its interim ones", c->request->server->host);
+}
+
 /* The first head that is not interim. */
 static int read_final_head(struct call *c)
 {
-    uint32_t timeout =
-        c->request->answer_timeout_ms ? c->request->answer_timeout_ms : c->http->answer_timeout_ms;
     for (int i = 0; i <= INTERIM_MAX; ++i) {
-        if (read_head(c, timeout, c->err) < 0)
+        if (read_head(c, answer_timeout(c), c->err) < 0)
             return -1;
         if (c->answer->head.status >= 200)
             return 0;
         if (c->answer->head.status == 101)
             break;
     }
-    return err_set(c->err, ERR_IO, "%s: no answer among its interim ones", c->request->server->host);
+    return only_interim(c);
+}
+
+/* Sends what iov holds. 1: the server has answered before it had all of it, its final head is read. An
+ * interim one in between, such as a 100 Continue that was not waited for any longer, is no reason to stop:
+ * the server waits for the rest. */
+static int send_bytes(struct call *c, struct iovec *iov, int len)
+{
+    for (int i = 0; i <= INTERIM_MAX; ++i) {
+        int rc = http_conn_write(c->conn, c->request->server, iov, len, c->http->stall_timeout_ms,
+                                 c->request->cancel, c->err);
+        if (rc != 1)
+            return rc;
+        if (read_head(c, answer_timeout(c), c->err) < 0)
+            return -1;
+        if (c->answer->head.status >= 200)
+            return 1;
+    }
+    return only_interim(c);
 }
 
 /* Waits for leave to send the body. 1: a final answer came instead, it is in the answer. */
@@ -157,10 +176,10 @@ static int send_request(struct call *c)
         rc = await_continue(c);
         if (rc == 0)
             rc = send_bytes(c, iov + 1, q->body_len);
-        else if (rc == 1) {
-            c->answer->head.keep_alive = false; /* whether it still waits for the body is not known */
-            return 1;
-        }
+    }
+    if (rc == 1) {
+        c->answer->head.keep_alive = false; /* whether it still waits for the body is not known */
+        return 1;
     }
     if (rc < 0 && (c->err->code == ERR_CANCELLED || c->err->code == ERR_TIMEOUT))
         return -1;
@@ -171,7 +190,7 @@ static int send_request(struct call *c)
             *c->err = before;
         return -1;
     }
-    if (rc != 0)
+    if (rc < 0)
         c->answer->head.keep_alive = false;
     return 1;
 }

@@ -41,7 +41,7 @@ ptrdiff_t http_conn_read(struct http_conn *c, const struct s3_url *server, void 
 ptrdiff_t http_conn_fill(struct http_conn *c, const struct s3_url *server, uint32_t stall_ms,
                          struct cancel *cancel, struct err *err);
 /* All of iov, waiting at most stall_ms for each bit of progress. Returns 0; 1 if the server began to answer
- * before it had everything (plain connections only); -1. iov is used up. */
+ * before it had everything (plain connections only); -1. iov is used up: after a 1 it holds what is left. */
 int http_conn_write(struct http_conn *c, const struct s3_url *server, struct iovec *iov, int iov_len,
                     uint32_t stall_ms, struct cancel *cancel, struct err *err);
 #endif
