@@ -32,6 +32,7 @@ struct pull {
     bool stale, linked;
     struct err *unread; /* what the state failed with, which knows whether the digest is ours; malloc'd */
     struct document *doc;
+    struct digest source; /* what the tag stands for upstream; empty: not known */
 };
 
 static void drop_document(void *arg)
@@ -39,13 +40,13 @@ static void drop_document(void *arg)
     document_unref(arg);
 }
 
-/* Takes over doc. */
+/* Takes over doc. source: what it was made of; empty: not known. */
 static void send_document(struct registry *g, struct request *r, struct target *t, struct slice asked,
-                          struct document *doc, bool stale)
+                          struct document *doc, const struct digest *source, bool stale)
 {
     bool not_modified = reply_not_modified(r, doc->etag);
     request_on_dispose(r, drop_document, doc);
-    report_manifest(g, r, t, asked, doc, not_modified);
+    report_manifest(g, r, t, asked, doc, source->s[0] ? source : NULL, not_modified);
     reply_common_headers(r);
     response_header_ref(r, "Content-Type", slice_of(doc->media_type));
     response_header_ref(r, "Docker-Content-Digest", slice_of(doc->digest.s));
@@ -85,7 +86,7 @@ static void pull_fail(struct pull *p, const struct err *err)
 static void pull_send(struct pull *p, struct document *doc)
 {
     if (p->r)
-        send_document(p->g, p->r, p->t, p->asked, doc, p->stale);
+        send_document(p->g, p->r, p->t, p->asked, doc, &p->source, p->stale);
     else
         document_unref(doc);
 }
@@ -118,6 +119,7 @@ static void on_variant(void *arg, void *result, const struct err *err)
 static void pull_source(struct pull *p, const struct digest *source)
 {
     ++p->refs;
+    p->source = *source;
     if (p->t->injection)
         variants_get(p->g->variants, p->loop, p->t->repo, source, p->t->injection, VARIANT_CONFIGURED,
                      on_variant, p);
@@ -273,7 +275,7 @@ static void on_link(void *arg, bool known, uint64_t size, const struct err *err)
 /* ---- warm, or a pull ---- */
 
 static struct document *warm(struct registry *g, struct loop *loop, struct target *t,
-                             const struct reference *ref, bool *ret_stale)
+                             const struct reference *ref, struct digest *ret_source, bool *ret_stale)
 {
     if (ref->is_digest) {
         if ((t->injection && t->config->pinned_refuse) ||
@@ -289,6 +291,7 @@ static struct document *warm(struct registry *g, struct loop *loop, struct targe
     if (tags_try(g->tags, loop, t->repo, ref->tag, &t->tags, &a, NULL) != 1)
         return NULL;
     *ret_stale = a.stale;
+    *ret_source = a.digest;
     struct document *doc =
         t->injection ? variants_try(g->variants, t->repo, &a.digest, t->injection, VARIANT_CONFIGURED)
                      : documents_try(g->documents, &a.digest);
@@ -311,9 +314,10 @@ void manifests_handle(struct registry *g, struct request *r, struct target *t, s
         return;
     }
     struct loop *loop = request_loop(r);
-    struct document *doc = warm(g, loop, t, &ref, &stale);
+    struct digest source = {0};
+    struct document *doc = warm(g, loop, t, &ref, &source, &stale);
     if (doc) {
-        send_document(g, r, t, asked, doc, stale);
+        send_document(g, r, t, asked, doc, &source, stale);
         target_unref(t);
         return;
     }

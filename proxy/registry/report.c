@@ -6,6 +6,7 @@
 
 #include "common/json.h"
 #include "common/mem.h"
+#include "layers/injection.h"
 #include "layers/manifest.h"
 #include "proxy/access/access.h"
 #include "proxy/http/response.h"
@@ -47,24 +48,9 @@ void reported_free(struct reported *list)
 
 /* ---- where it came from ---- */
 
-static void on_source(void *arg, const struct state_variant *v, const struct err *err)
-{
-    struct served *s = arg;
-    if (v)
-        served_set_source(s, &v->source, &v->injection);
-    else if (!err)
-        served_set_source(s, &s->digest, NULL);
-    else
-        served_set_source(s, NULL, NULL);
-    served_unref(s);
-}
-
-/* ---- what it runs on ---- */
-
-struct platform_ask {
+struct source_ask {
     struct served *served;
-    struct target *t; /* keeps `d` valid as long as it is in t's list */
-    struct digest digest;
+    struct target *t; /* keeps its list */
 };
 
 static struct reported *find(struct target *t, const struct digest *digest)
@@ -75,6 +61,40 @@ static struct reported *find(struct target *t, const struct digest *digest)
             return d;
     return NULL;
 }
+
+/* Off its list: what is served next is looked at anew. */
+static void forget(struct reported *d)
+{
+    DL_DELETE(d->t->reported, d);
+    --d->t->reported_count;
+    reported_drop(d);
+}
+
+static void on_source(void *arg, const struct state_variant *v, const struct err *err)
+{
+    struct source_ask *a = arg;
+    struct served *s = a->served;
+    struct reported *d = err ? find(a->t, &s->digest) : NULL;
+    if (v)
+        served_set_source(s, &v->source, &v->injection);
+    else if (!err)
+        served_set_source(s, &s->digest, NULL);
+    else
+        served_set_source(s, NULL, NULL);
+    if (d && d->served == s)
+        forget(d); /* that it cannot be told now must not be told for good */
+    served_unref(s);
+    target_unref(a->t);
+    free(a);
+}
+
+/* ---- what it runs on ---- */
+
+struct platform_ask {
+    struct served *served;
+    struct target *t; /* keeps `d` valid as long as it is in t's list */
+    struct digest digest;
+};
 
 static const char *text_of(const json_t *config, const char *name)
 {
@@ -168,7 +188,7 @@ static struct served *served_of(const struct target *t, const struct document *d
 }
 
 static struct reported *reported_new(struct registry *g, struct loop *loop, struct target *t,
-                                     const struct document *doc)
+                                     const struct document *doc, const struct digest *source)
 {
     cleanup_manifest struct manifest *m = manifest_parse(doc->bytes, doc->len, doc->media_type, NULL);
     if (!m)
@@ -182,29 +202,37 @@ static struct reported *reported_new(struct registry *g, struct loop *loop, stru
     if (d->has_config)
         d->config = manifest_at(m, 0)->digest;
     DL_PREPEND(t->reported, d);
-    if (++t->reported_count > KEPT_MAX) {
-        struct reported *last = t->reported->prev;
-        DL_DELETE(t->reported, last);
-        --t->reported_count;
-        reported_drop(last);
+    if (++t->reported_count > KEPT_MAX)
+        forget(t->reported->prev);
+    if (source) {
+        bool is_original = digest_eq(source, &doc->digest);
+        served_set_source(d->served, source, is_original ? NULL : injection_digest(t->injection));
+        return d;
     }
     struct state *state = g->env->state;
-    state->ops->variant_by_target(state, loop, t->repo->canonical, &doc->digest, on_source,
-                                  served_ref(d->served));
+    struct source_ask *a = mem_new(struct source_ask);
+    *a = (struct source_ask){.served = served_ref(d->served), .t = target_ref(t)};
+    state->ops->variant_by_target(state, loop, t->repo->canonical, &doc->digest, on_source, a);
     return d;
 }
 
 /* ---- reports ---- */
 
 void report_manifest(struct registry *g, struct request *r, struct target *t, struct slice asked,
-                     const struct document *doc, bool not_modified)
+                     const struct document *doc, const struct digest *source, bool not_modified)
 {
     struct loop *loop = request_loop(r);
     if (!g->records || records_are_full(g->records, loop_index(loop)))
         return;
     struct reported *d = find(t, &doc->digest);
+    /* A state that was away when a rewritten manifest was made knows nothing of it, and takes it for an
+     * original. */
+    if (d && source && d->served->has_source && !digest_eq(&d->served->source, source)) {
+        forget(d);
+        d = NULL;
+    }
     if (!d)
-        d = reported_new(g, loop, t, doc);
+        d = reported_new(g, loop, t, doc, source);
     else if (d != t->reported) {
         DL_DELETE(t->reported, d);
         DL_PREPEND(t->reported, d);

@@ -5,9 +5,10 @@
  * and worker, beside the answer. For registry*.c only. */
 #include "proxy/registry/target.h"
 
-/* Just before a manifest is sent (or a 304 in its place). asked: tag or digest, as the client wrote it. */
+/* Just before a manifest is sent (or a 304 in its place). asked: tag or digest, as the client wrote it.
+ * source: what the upstream has in its place, or doc itself; NULL: not known, the state is asked. */
 void report_manifest(struct registry *g, struct request *r, struct target *t, struct slice asked,
-                     const struct document *doc, bool not_modified);
+                     const struct document *doc, const struct digest *source, bool not_modified);
 
 /* A GET of a blob that will be answered; its end is reported by itself. NULL: nothing is recorded. */
 struct blob_report;

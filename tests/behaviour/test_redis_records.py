@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Replicas on one Redis have one journal between them: whoever is asked knows every pull, once, whatever was away meanwhile."""
+import itertools
+
 import pytest
 
 from rig import images
@@ -164,6 +166,27 @@ def test_while_redis_is_away_records_are_kept_and_arrive_afterwards(replica, red
         knows(p, "before", "a1", "a2", "b1")
     pulls(a, "after")
     knows(b, "before", "a1", "a2", "b1", "after")
+
+
+def test_what_was_served_while_redis_was_away_is_known_by_its_source_again(replica, redis, up, layer):
+    """What an image was made of is asked of Redis, once for each: that it could not say is not kept for good."""
+    image = up.tags[NAME]["1"]
+    a = replica("--workers", "1", inject=layer.path)
+    redis.kill()
+    away(a)
+    pulls(a, "meanwhile")
+    own(a, "meanwhile")
+    redis.start()
+    wait_for(lambda: a.get("/readyz").status == 200, 30, "that Redis is back is seen")
+
+    def known():
+        pulls(a, f"after-{next(count)}")
+        latest = a.get("/v1/pulls?limit=1").json["pulls"][0]
+        return latest["userAgent"] != "meanwhile" and latest["sourceDigest"] == image.digest
+    count = itertools.count()
+    wait_for(known, 60, "the source of what is served", step=0.5)
+    node, = a.get("/v1/demand").json["demand"][0]["nodes"]
+    assert node["sourceDigest"] == image.digest
 
 
 def test_a_record_of_a_replica_that_was_killed_arrives_after_its_restart(replica, redis):
