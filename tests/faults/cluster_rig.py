@@ -304,6 +304,10 @@ class Rig:
                 out.append(f"replica {i} has no record of {len(gone)} pulls: {gone[:5]}")
             if bad := [a for a, d in wanted.items() if a in by_agent and by_agent[a]["servedDigest"] != d]:
                 raise Wrong(f"replica {i}: recorded with another digest than was served: {[(by_agent[a], wanted[a]) for a in bad[:3]]}")
+            origins = {served: source for source, served in ledger.rewritten.items()}
+            if bad := [r for r in by_agent.values() if r["userAgent"] in ledger.tried and r["sourceDigest"] not in
+                       (None, origins.get(r["servedDigest"], r["sourceDigest"]))]:
+                raise Wrong(f"replica {i}: recorded as made of what it was not made of: {bad[:2]}")
             if part := [by_agent[a] for a in whole if a in by_agent and not by_agent[a]["complete"]]:
                 out.append(f"replica {i}: {len(part)} pulls that were complete are not: {part[:2]}")
             if gone := [n for n in checks if n not in checked and not self.lost(ledger.checks[n], "stream")]:

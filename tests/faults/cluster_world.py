@@ -15,12 +15,13 @@ from faults.seeded import Wrong
 from rig import images, proxy, pulls, registry, s3faults, token_api, upstream, wire
 
 FRESH_S = 1       # what a replica may say of a tag without asking
+CHECK_WINDOW_S = 1
 TAG_SLACK_S = 5   # a look-up under way, on a machine that does other things, too
 KEPT = 24         # images that are pulled again and again; what is older is forgotten by upstream and clients
 BIG = 17 << 20    # goes to the bucket in parts
 LIBRARY, MOVING, TOKENS = 6, 3, 60
 ARGS = ["--log-level", "info", "--log-access=false", "--workers", "2", "--tokens-rate", "0", "--tokens-guesses", "0",
-        "--access-validate-rate", "0", "--pulls-check-window", "1s", "--pulls-trust-headers", "--upstream-missing", "0s",
+        "--access-validate-rate", "0", "--pulls-check-window", f"{CHECK_WINDOW_S}s", "--pulls-trust-headers", "--upstream-missing", "0s",
         "--upstream-fresh", f"{FRESH_S}s", "--upstream-connect-timeout", "5s", "--shutdown-grace", "20s"]
 CONFIG = {"accounts": [{"name": "root", "password-hash": registry.bcrypt(PASSWORD), "roles": ["admin"]}],
           "access": {"anonymous": ["pull", "request", "read-records"]}}
@@ -231,7 +232,8 @@ class Engine(pulls.Session):
         connections = len(self.locals)
         digest = self.pull(name, known if by_digest and known else tag)
         agent = self.agent
-        if len(self.locals) <= max(1, connections):
+        # A pull that nothing is heard of for pulls.check-window is closed as it is; then more of it may have come.
+        if len(self.locals) <= max(1, connections) and time.monotonic() - begin < 0.8 * CHECK_WINDOW_S:
             self.ledger.whole[agent] = time.monotonic()
         if (name, tag) not in self.world.moving:
             if self.ledger.digests.setdefault((name, tag), digest) != digest:
