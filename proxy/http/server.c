@@ -117,8 +117,10 @@ int http_server_start(struct http_server *s, struct err *err)
 {
     for (unsigned i = 0; i < s->worker_count; ++i) {
         int rc = pthread_create(&s->workers[i].thread, NULL, worker_run, &s->workers[i]);
-        if (rc != 0) /* those that run already are ended by http_server_free */
+        if (rc != 0) {
+            (void)http_server_drain(s, 0); /* those that run stand on what the caller is about to free */
             return err_set_errno(err, ERR_INTERNAL, rc, "cannot start worker %u", i);
+        }
         ++s->threads;
     }
     pthread_mutex_lock(&s->lock);

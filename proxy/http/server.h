@@ -63,7 +63,8 @@ struct http_config {
 
 /* Binds and listens; ERR_INVALID / ERR_IO with the address and what to do ("port 9090 is in use: …"). */
 struct http_server *http_server_new(const struct http_config *config, struct err *err);
-int http_server_start(struct http_server *s, struct err *err); /* threads run when it returns */
+/* Threads run when it returns 0, and none does if it failed: worker_end was run on those that had begun. */
+int http_server_start(struct http_server *s, struct err *err);
 unsigned http_server_workers(const struct http_server *s);
 struct loop *http_server_loop(const struct http_server *s, unsigned worker);
 /* "127.0.0.1:9090" of listener i, with the real port. Owned by the server. */

@@ -31,9 +31,9 @@ SAYS = re.compile(r"cannot start|rac-proxy: |msg=\"cannot start\"|failed to|unab
 
 
 class Start:
-    def __init__(self, scratch, up, layer):
+    def __init__(self, scratch, up, layer, workers=1):
         self.faults = faults.Faults(scratch)
-        self.px = proxy.Proxy(scratch, {"up.test": up.url}, ["--workers", "1"], env=self.faults.env, inject=layer.path,
+        self.px = proxy.Proxy(scratch, {"up.test": up.url}, ["--workers", str(workers)], env=self.faults.env, inject=layer.path,
                               start=False)
         self.px.fails_quietly = True
         up.tag("lib/app", "1", images.tiny())
@@ -106,6 +106,24 @@ def test_a_read_that_fails_is_no_damage(begun):
         n += 1
     assert ended > 5, "no page was asked for"
     begun.sound()
+
+
+def test_workers_that_run_are_ended_before_what_they_stand_on(scratch, layer, up):
+    """The first worker of three runs, or two do, when there is no thread for the next."""
+    s = Start(scratch, up, layer, workers=3)
+    try:
+        s.faults.arm("pthread_create", "EAGAIN", times=0)
+        s.px.start()
+        threads = s.faults.seen()
+        s.px.stop()
+        for worker, n in ((1, threads - 1), (2, threads)):
+            assert s.once("pthread_create", "EAGAIN", n, 1) == 1
+            assert s.px.daemon.process.returncode == 1
+            assert f"cannot start worker {worker}:" in s.px.log()
+        s.sound()
+    finally:
+        s.faults.clear()
+        s.px.close()
 
 
 @pytest.mark.long
