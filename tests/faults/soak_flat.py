@@ -9,12 +9,15 @@ stricter for what leaks.
 """
 import os
 import statistics
+import struct
 
 PIECES = 24
 MIB = 1 << 20
+REQUESTS = "requests"  # how many were answered: not judged, but what growth is divided by
 # name: (unit, what may be added over the run, and that part of the median). The first is what the noise of ten minutes gives
 # (a heap that settles, a write-ahead log that finds its size), the second what the load's own ups and downs do.
 ALLOWED = {
+    "heap": (MIB, 1.5 * MIB, 0),
     "resident": (MIB, 4 * MIB, 0.05),
     "descriptors": (1, 6, 0.10),
     "threads": (1, 0.5, 0),
@@ -66,6 +69,12 @@ def _size(path):
 def below(folder):
     """Bytes on disk of all files below a folder, whatever comes and goes meanwhile."""
     return sum(_size(os.path.join(root, name)) for root, _, names in os.walk(folder) for name in names)
+
+
+def heap(path):
+    """Bytes that malloc has given out, as heap_count.so says in that file."""
+    with open(path, "rb") as f:
+        return struct.unpack("q", f.read(8))[0]
 
 
 def disk(data):
@@ -125,3 +134,13 @@ def table(series, since, exempt):
             if not flat:
                 wrong.append(f"{s.name}: {what} grew by {numbers[-1]:.2f}, and {allowed:.2f} is allowed")
     return lines, wrong
+
+
+def leaks(series, since):
+    """Of each that counted its heap: what that is a request, and from what on a leak is found."""
+    for s in series:
+        points, asked = ([p for p in s.points.get(name, []) if p[0] >= since] for name in ("heap", REQUESTS))
+        n = asked[-1][1] - asked[0][1] if asked else 0
+        if len(points) >= 3 and n:
+            yield (f"{s.name}: the heap grew by {growth(points) / n:.1f} bytes a request over {n:.0f}; "
+                   f"{allowance('heap', points) / n:.1f} would have been called growth")

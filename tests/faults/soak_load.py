@@ -208,18 +208,26 @@ class Client(stress.Client):
     # What else there is to ask
 
     def token(self, p):
-        """A token with a layer and a label, all of its image, and sometimes its end. Its wish is one of a few hundred: what an
-        image becomes by a wish is kept for hours after the token."""
-        name, tag = self.rng.choice(self.soak.library.tags[:-1])
+        """A token, all of its image, and sometimes its end."""
+        t = self.wish(p, *self.rng.choice(self.soak.wishes))
+        if t and self.rng.random() < 0.2:
+            self.soak.count(2)
+            if p.fetch("DELETE", f"/container-token/{t.text}", {"Authorization": f"Bearer {self.soak.key}"}).status not in (204, 404):
+                raise Wrong("a token that cannot be revoked")
+            if p.manifest(t.name, t.reference).status != 404:
+                raise Wrong("a token that was revoked and is not")
+
+    def wish(self, p, name, tag, layer, run):
+        """The token that adds a layer and a label to an image, or None; all of the image was had."""
         image = f"{'vault.test' if name.startswith('vault/') else 'up.test'}/{name}:{tag}"
-        wish = {"layers": [token_api.data_layer(self.rng.choice(self.soak.layers))], "labels": {"run": str(self.rng.randrange(4))}}
+        wish = {"layers": [token_api.data_layer(layer)], "labels": {"run": str(run)}}
         self.soak.count()
         reply = token_api.ask(p, image, wish, containerPlatform="all")
         self.seen[f"token {reply.status}"] += 1
         if reply.status != 200:
             if reply.status not in stress.FAULTS or not reply.json["message"]:
                 raise Wrong(f"container token of {image}: {reply.status} {reply.body[:300]}")
-            return
+            return None
         t = token_api.Token(p, reply)
         manifest = self.manifest(p, t.name, t.reference)
         if manifest and "manifests" in manifest:
@@ -227,12 +235,7 @@ class Client(stress.Client):
         if manifest:
             for d in [manifest["config"], *manifest["layers"]]:
                 self.whole(p, t.name, d)
-        if self.rng.random() < 0.2:
-            self.soak.count(2)
-            if p.fetch("DELETE", f"/container-token/{t.text}", {"Authorization": f"Bearer {self.soak.key}"}).status not in (204, 404):
-                raise Wrong("a token that cannot be revoked")
-            if p.manifest(t.name, t.reference).status != 404:
-                raise Wrong("a token that was revoked and is not")
+        return t
 
     def look(self, p):
         """Pages of records, demand, lists, metrics: what dashboards and controllers read."""
