@@ -131,6 +131,12 @@ void inode_move(struct inodes *t, struct inode *inode, struct inode *parent, con
 
 /* Locked. False if the key would be too long. */
 bool inode_path(const struct inode *inode, struct inode_path *ret);
+/* Locked. Deleted, or replaced by another client: what its path leads to is another file. Of a deleted one
+ * that is being written the writer has all there is. */
+static inline bool inode_gone(const struct inode *inode)
+{
+    return inode->detached && !inode->writer;
+}
 bool inode_child_path(const struct inode *parent, const char *name, bool folder, struct inode_path *ret);
 
 /* Locked. Notes that the server has (attr != NULL) or has no longer what `name` stands for. */

@@ -139,8 +139,14 @@ static int know_version(struct driver *d, struct inode *inode, struct cancel *ca
     return result;
 }
 
+/* ESTALE makes the kernel look again, at what the name stands for now. */
 static int open_handle(struct driver *d, struct handle *h, int flags, struct cancel *cancel, struct err *err)
 {
+    inodes_lock(&d->inodes);
+    bool gone = inode_gone(h->inode);
+    inodes_unlock(&d->inodes);
+    if (gone)
+        return err_set(err, ERR_STALE, "the file was deleted or replaced");
     if ((flags & O_ACCMODE) != O_RDONLY) {
         if (!(flags & O_TRUNC) && know_version(d, h->inode, cancel, err) < 0)
             return -1;

@@ -87,6 +87,11 @@ void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* The size of a file: of one that is open for writing when it is closed, else at once. */
 static int set_size(struct driver *d, struct inode *inode, uint64_t size, bool open, struct err *err)
 {
+    inodes_lock(&d->inodes);
+    bool gone = inode_gone(inode);
+    inodes_unlock(&d->inodes);
+    if (gone)
+        return err_set(err, ERR_STALE, "the file was deleted or replaced");
     if (!open && size && resolve_refresh(d, inode, NULL, err) < 0)
         return -1;
     struct writer *w = writer_open(d, inode, size ? 0 : WRITER_TRUNCATE);
@@ -102,13 +107,13 @@ static int store_attr(struct driver *d, struct inode *inode, const struct inode_
 {
     struct inode_path path;
     inodes_lock(&d->inodes);
-    bool possible = inode_path(inode, &path);
+    bool possible = inode_path(inode, &path), detached = inode->detached;
     struct writer *w = writer_of(inode, false);
     inodes_unlock(&d->inodes);
-    if (!possible || !path.key[0]) {
+    if (!possible || !path.key[0] || detached) {
         if (w)
             writer_close(w);
-        return 0; /* buckets have no metadata */
+        return 0; /* buckets have no metadata, and what a deleted file's path leads to is another file */
     }
     if (w && writer_move(w, err) < 0) {
         writer_close(w);

@@ -482,12 +482,13 @@ int reader_open(struct driver *d, struct inode *inode, struct cancel *cancel, st
     struct inode_path path;
     inodes_lock(&d->inodes);
     uint64_t size = inode->attr.size, started_us = clock_mono_us();
-    bool possible = inode_path(inode, &path);
+    bool possible = inode_path(inode, &path), gone = inode->detached;
     r->commits = inode->commits;
     inodes_unlock(&d->inodes);
     struct s3_object info = {0};
-    int result = possible ? open_head(r, &path, size, cancel, &info, &started_us, err)
-                          : err_set(err, ERR_NAME_INVALID, "%s: longer than a key may be", path.key);
+    int result = gone ? err_set(err, ERR_STALE, "s3://%s/%s is another file by now", path.bucket, path.key)
+                 : possible ? open_head(r, &path, size, cancel, &info, &started_us, err)
+                            : err_set(err, ERR_NAME_INVALID, "%s: longer than a key may be", path.key);
     if (result < 0) {
         reader_close(r);
         return -1;

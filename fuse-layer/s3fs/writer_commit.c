@@ -321,10 +321,19 @@ static void become_base(struct writer *w, const char *etag)
     memcpy(w->base_etag, etag, sizeof w->base_etag);
 }
 
+/* Also if its handle was opened while the name was on its way out: what is there now is another file. */
+static bool has_no_name(struct writer *w)
+{
+    inodes_lock(&w->d->inodes);
+    bool detached = w->inode->detached;
+    inodes_unlock(&w->d->inodes);
+    return detached || w->unlinked;
+}
+
 int writer_commit_locked(struct writer *w, struct err *err)
 {
     writer_wait_sent(w);
-    if (w->unlinked || !w->dirty)
+    if (!w->dirty || has_no_name(w))
         return 0;
     if (w->lost) {
         *err = w->fault;

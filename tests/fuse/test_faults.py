@@ -286,6 +286,53 @@ def test_a_deletion_that_fails_deletes_nothing(start, s3, how):
     assert body(s3, "f") == b"content" and body(s3, "other") == b"other"
 
 
+def test_a_deleted_file_has_no_way_to_the_one_that_took_its_name(folder, s3):
+    """By its descriptor's name in /proc it can be opened again, and cut: what is there now is another file."""
+    write(f"{folder}/f", b"old content")
+    fd = os.open(f"{folder}/f", os.O_RDONLY)
+    os.unlink(f"{folder}/f")
+    write(f"{folder}/f", b"new content")
+    for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
+        refused(errno.ESTALE, os.open, f"/proc/self/fd/{fd}", flags)
+    refused(errno.ESTALE, os.truncate, f"/proc/self/fd/{fd}", 3)
+    assert os.read(fd, 100) == b"old content"
+    os.close(fd)
+    assert body(s3, "f") == b"new content" == read(f"{folder}/f")
+
+
+def test_a_deleted_files_mode_is_not_the_one_of_its_successor(start, s3):
+    folder, _ = start(RAC_POSIX="1")
+    write(f"{folder}/f", b"old content")
+    fd = os.open(f"{folder}/f", os.O_RDWR)
+    os.unlink(f"{folder}/f")
+    write(f"{folder}/f", b"new content")
+    before = s3.objects["data"]["f"]
+    os.fchmod(fd, 0o600)
+    os.close(fd)
+    assert s3.objects["data"]["f"] is before
+
+
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+def test_what_is_opened_while_its_name_goes_does_not_come_back(folder, s3, how):
+    write(f"{folder}/other", b"other")
+    write(f"{folder}/f", b"content")
+    what = {"unlink": "DELETE /data/f", "rename": "PUT /data/f"}[how]
+    go = threading.Event()
+    s3.rule(what, Fault(hold=go), times=1)
+    calls = {"unlink": lambda: os.unlink(f"{folder}/f"), "rename": lambda: os.rename(f"{folder}/other", f"{folder}/f")}
+    before = s3.count(what)
+    thread = threading.Thread(target=calls[how])
+    thread.start()
+    wait_for(lambda: s3.count(what) > before)
+    fd = os.open(f"{folder}/f", os.O_WRONLY)
+    go.set()
+    thread.join()
+    os.ftruncate(fd, 0)
+    os.write(fd, b"late")
+    os.close(fd)
+    assert body(s3, "f") == {"unlink": None, "rename": b"other"}[how]
+
+
 def test_another_client_replaces_what_is_patched(folder, s3):
     s3.put("f", data(30 * MIB))
     fd = os.open(f"{folder}/f", os.O_RDWR)

@@ -43,6 +43,7 @@ class Fault:
     late_status: int = None     # answered after everything is done
     refuse: bool = False        # the connection is reset before anything is done
     lose: bool = False          # … after everything is done, before the answer
+    hold: threading.Event = None  # nothing is done before it is set
     delay: float = 0            # seconds before the answer
     reset_after: int = None     # the connection is reset after that many bytes of the body
     cut_after: int = None       # … closed
@@ -245,6 +246,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(data) < length:
             self.close_connection = True
             return None
+        if fault.hold:
+            fault.hold.wait(60)
         try:
             self._check_signer()
             if fault.status:
