@@ -149,7 +149,7 @@ static int serve(const struct options *o, const struct mounted *m, const sigset_
     (void)sigwait(signals, &number);
     uint64_t until_ms = clock_mono_ms() + o->flush_timeout_ms;
     unsigned left = drain(&driver, until_ms);
-    mount_remove(o->mountpoint);
+    mount_remove(o->mountpoint, m);
     /* What was written while the rest was stored. */
     left += drain(&driver, until_ms > clock_mono_ms() ? until_ms : clock_mono_ms());
     fuse_session_exit(driver.session);
@@ -204,7 +204,7 @@ int main(int argc, char **argv)
         result = check_buckets(driver.s3, &o, &signals, &err);
     if (result == 0)
         result = serve(&o, &mounted, &signals, &err);
-    mount_remove(o.mountpoint);
+    mount_remove(o.mountpoint, &mounted);
     if (driver.ending)
         free_driver();
     log_stop();

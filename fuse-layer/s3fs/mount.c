@@ -120,6 +120,20 @@ static bool enter_namespaces(void)
     return entered && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/* Of the mount that a path leads to. It is not asked for anything: its driver is us. */
+static int mount_id(const char *path)
+{
+    char info[64], line[128];
+    cleanup_close int fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    (void)snprintf(info, sizeof info, "/proc/self/fdinfo/%d", fd);
+    cleanup_fclose FILE *f = fd >= 0 ? fopen(info, "re") : NULL;
+    int id = -1;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "mnt_id: %d", &id) == 1)
+            break;
+    return id;
+}
+
 int mount_at(const char *mountpoint, bool read_only, struct mounted *ret, struct err *err)
 {
     cleanup_close int fd = open_device(err);
@@ -140,10 +154,13 @@ int mount_at(const char *mountpoint, bool read_only, struct mounted *ret, struct
     if (error)
         return explain(error, mountpoint, err);
     ret->fd = steal_fd(&fd);
+    ret->id = mount_id(mountpoint);
     return 0;
 }
 
-void mount_remove(const char *mountpoint)
+void mount_remove(const char *mountpoint, const struct mounted *m)
 {
+    if (m->id >= 0 && mount_id(mountpoint) != m->id)
+        return;
     (void)umount2(mountpoint, MNT_DETACH | UMOUNT_NOFOLLOW);
 }

@@ -16,9 +16,11 @@
 struct mounted {
     int fd;             /* of the connection: the caller's */
     bool own_namespace; /* the mount is in namespaces of this process */
+    int id;             /* of the mount, as mountinfo has it; -1: not known, without /proc */
 };
 
 int mount_at(const char *mountpoint, bool read_only, struct mounted *ret, struct err *err);
-/* Lazily: whoever has files open keeps them until they are closed. */
-void mount_remove(const char *mountpoint);
+/* Lazily: whoever has files open keeps them until they are closed. Only our mount: somebody may have taken it
+ * off already, and what it covered, an empty volume of a pod perhaps, is not ours. */
+void mount_remove(const char *mountpoint, const struct mounted *m);
 #endif

@@ -9,7 +9,7 @@ import pytest
 from rig import proxy
 from rig.box import is_static
 from rig.mount import Mount
-from rig.process import wait_for
+from rig.process import Daemon, wait_for
 from rig.s3faults import Fault, S3Faults
 
 
@@ -65,7 +65,27 @@ def test_files_show_who_the_command_runs_as(start):
 def test_a_mount_that_goes_away_ends_the_driver(start):
     m = start()
     subprocess.run(["umount", m.root], check=True)
-    assert m.daemon.process.wait(10) == 0
+    assert m.daemon.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("ended_by", ["SIGTERM", "umount"])
+def test_what_it_was_mounted_over_stays(scratch, s3, ended_by):
+    """A pod's volume, say: what takes the mount off takes that off and nothing else."""
+    volume = scratch.folder("volume")
+    subprocess.run(["mount", "-t", "tmpfs", "rac-test-volume", volume], check=True)
+    try:
+        os.mkdir(f"{volume}/here")
+        daemon = Daemon(scratch, "rac-fuse", [proxy.binary("rac-fuse"), volume, "--buckets", "data"],
+                        {**proxy.sanitizer_settings(), **s3.environment()})
+        wait_for(lambda: os.listdir(volume) == ["data"], timeout=60)
+        if ended_by == "umount":
+            subprocess.run(["umount", volume], check=True)
+            assert daemon.process.wait(60) == 0
+        else:
+            assert daemon.stop(60) == 0
+        assert os.listdir(volume) == ["here"]
+    finally:
+        subprocess.run(["umount", volume], check=False)
 
 
 @pytest.mark.parametrize("heard", [True, False])
