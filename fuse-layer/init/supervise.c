@@ -117,18 +117,21 @@ static void on_news(struct supervisor *s)
     start_command(s);
 }
 
-/* ^Z. Below a shell we stop too, so that it sees its job stopped, and go on with it. On top of a session
- * there is nobody who could: there, as for any PID 1, stopping from the terminal does nothing. */
+/* ^Z. Below a shell we stop too, so that it sees its job stopped, and go on with it, in the foreground if
+ * that is where it puts us. On top of a session there is nobody who could: there, as for any PID 1, stopping
+ * from the terminal does nothing. */
 static void on_stop(struct supervisor *s, int sig)
 {
     const pid_t group = s->pid;
+    const bool leader = terminal_is_leader();
     if (sig == SIGSTOP || s->terminal.fd < 0)
         return;
-    if (!terminal_is_leader()) {
+    if (!leader) {
         terminal_take(&s->terminal, group);
         (void)kill(getpid(), SIGSTOP);
     }
-    terminal_give(&s->terminal, group);
+    if (leader || terminal_is_ours(&s->terminal))
+        terminal_give(&s->terminal, group);
     (void)kill(-group, SIGCONT);
 }
 
@@ -186,6 +189,9 @@ static void on_signal(struct supervisor *s, const struct signalfd_siginfo *signa
             s->held |= (uint64_t)1 << (sig - 1);
         }
     } else if (s->pid) {
+        /* A job that went on in the background is fetched to the foreground. */
+        if (sig == SIGCONT && !terminal_is_leader() && terminal_is_ours(&s->terminal))
+            terminal_give(&s->terminal, s->pid);
         signals_forward(signal, s->pid);
     } else if (s->state == ORPHANS && ends_a_process(sig)) {
         s->deadline_ms = clock_mono_ms(); /* told again: the grace is over */

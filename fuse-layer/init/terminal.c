@@ -25,6 +25,11 @@ void terminal_take(const struct terminal *t, pid_t group)
         (void)tcsetpgrp(t->fd, getpgrp());
 }
 
+bool terminal_is_ours(const struct terminal *t)
+{
+    return t->fd >= 0 && tcgetpgrp(t->fd) == getpgrp();
+}
+
 bool terminal_is_leader(void)
 {
     return getsid(0) == getpid();

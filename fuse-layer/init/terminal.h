@@ -17,6 +17,8 @@ void terminal_open(struct terminal *t);
 void terminal_give(const struct terminal *t, pid_t group);
 /* Only from `group`: if somebody else has the foreground by now, it stays theirs. */
 void terminal_take(const struct terminal *t, pid_t group);
+/* Are we in the foreground: a shell that goes on with a stopped job as its `bg` keeps that itself. */
+bool terminal_is_ours(const struct terminal *t);
 /* Are we the session's leader: then nobody above us does job control, and what was stopped would stay so. */
 bool terminal_is_leader(void);
 void terminal_close(struct terminal *t);

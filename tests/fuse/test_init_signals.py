@@ -223,6 +223,38 @@ def test_ctrl_z_stops_nothing_where_nobody_could_go_on(box, terminal):
     assert box.process.wait(30) == 0
 
 
+def in_front(t):
+    """The first word of who leads the terminal's foreground."""
+    try:
+        with open(f"/proc/{os.tcgetpgrp(t.master)}/cmdline", encoding="utf-8", errors="replace") as f:
+            return f.read().split("\0")[0]
+    except OSError:
+        return None
+
+
+def test_below_a_shell_it_goes_on_in_the_background(box, terminal):
+    """The shell keeps the terminal then, until it fetches the job back; and the command has it again."""
+    t = terminal("/bin/sh", init=False, env={**MOUNTED, "PS1": "ready> "})
+    t.wait("ready> ")
+    t.type("/.rac/bin/rac-init sh -c 'while :; do echo tick; usleep 100000; done'\n")
+    t.wait("\ntick", timeout=60)
+    wait_for(lambda: in_front(t) == "sh")
+    t.type("\x1a")
+    t.wait("Stopped", timeout=60)
+    t.type("bg\n")
+    t.wait("\ntick", timeout=60)
+    t.type("echo here $((40 + 2))\n")
+    t.wait("here 42", timeout=60)
+    t.type("fg\n")
+    wait_for(lambda: in_front(t) == "sh")
+    t.type("\x03")
+    t.wait("ready> ", timeout=60)
+    t.type("echo code $?\n")
+    t.wait("code 130", timeout=60)
+    t.type("exit\n")
+    box.process.wait(60)
+
+
 def test_below_a_shell_it_is_a_job_like_its_command(box, terminal):
     t = terminal("/bin/sh", init=False, env={**MOUNTED, "PS1": "ready> "})
     t.wait("ready> ")
