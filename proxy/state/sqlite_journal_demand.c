@@ -74,7 +74,7 @@ static void add(struct sum *sum, sqlite3_stmt *s)
     "%s) q JOIN image i ON i.id = q.image LEFT JOIN text g ON g.id = i.registry "                            \
     "LEFT JOIN text p ON p.id = i.repository LEFT JOIN text l ON l.id = q.location "                         \
     "LEFT JOIN text n ON n.id = q.node LEFT JOIN object o ON o.id = q.source "                               \
-    "ORDER BY q.image, q.location, q.node"
+    "ORDER BY q.image, q.location, q.node, q.last_pull, q.last_check, o.digest, q.complete"
 
 static int demand(sqlite3 *db, const char *image, int64_t since_ms, journal_need_fn *fn, void *arg,
                   struct err *err)

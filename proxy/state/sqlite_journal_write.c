@@ -21,22 +21,26 @@ enum {
     W_COUNT
 };
 
-#define LAST_PULL "excluded.pulls AND (?12 OR excluded.last_pull >= last_pull)"
+#define DIGEST(source) "ifnull((SELECT digest FROM object WHERE id = " source "), x'')"
+#define NEWER(time)                                                                                          \
+    "(?12 OR excluded." time " > " time " OR excluded." time " = " time                                      \
+    " AND " DIGEST("excluded.source") " >= " DIGEST("day.source") ")"
+#define LAST_PULL  "excluded.pulls AND " NEWER("last_pull")
+#define LAST_CHECK "NOT pulls AND NOT excluded.pulls AND " NEWER("last_check")
 
 static const char *const sql[W_COUNT] = {
     [W_RECORD] =
         "INSERT INTO record (number, time, lag, kind, who, what, image, node, location, bytes, hits, "
         "misses, ms, complete, request, id, place, seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, "
         "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    /* The digest is that of the last pull; a check names it only where there was no pull that day. Of other
-     * replicas' records that is told by their time, since they may come late; ?12: one's own is the last. */
+    /* The digest is that of the last pull; a check names it only where there was no pull that day. Where
+     * replicas share their records the last is told by time: each has them in another order, and all must say
+     * the same. ?12: no others come here, so this is the last, whatever the clock did. */
     [W_DAY] = "INSERT INTO day (image, day, location, node, pulls, checks, last_pull, last_check, number, "
               "source, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) "
               "ON CONFLICT (image, day, location, node) DO UPDATE SET pulls = pulls + excluded.pulls, "
               "checks = checks + excluded.checks, last_check = max(last_check, excluded.last_check), "
-              "source = CASE WHEN " LAST_PULL
-              " OR NOT pulls AND NOT excluded.pulls AND (?12 OR excluded.last_check >= last_check) "
-              "THEN excluded.source ELSE source END, "
+              "source = CASE WHEN " LAST_PULL " OR " LAST_CHECK " THEN excluded.source ELSE source END, "
               "complete = CASE WHEN " LAST_PULL " THEN excluded.complete ELSE complete END, "
               "number = CASE WHEN " LAST_PULL " THEN excluded.number ELSE number END, "
               "last_pull = max(last_pull, excluded.last_pull)",
@@ -158,7 +162,7 @@ int journal_write_record(struct sqlite_journal *j, const struct journal_record *
                            pull ? (int64_t)r->number : 0,
                            source,
                            r->complete,
-                           !r->id[0] && !r->id[1]};
+                           !j->base.shared};
     s = statement(j, W_DAY, err);
     if (!s)
         return -1;

@@ -147,6 +147,8 @@ class Rig:
             self.world.fresh([BIG], rate=8 << 20)
         for gone in self.world.forget_old():
             self.ledger.digests.pop(gone, None)
+            for t in [t for t in self.ledger.tokens.values() if t.image == gone]:
+                del self.ledger.tokens[t.text]
         with self.world.s3.lock:  # as a lifecycle rule would
             for key in [k for k in self.world.s3.objects["data"] if "sha256:" + k.rpartition("/")[2] in self.had - self.world.sizes.keys()]:
                 del self.world.s3.objects["data"][key]

@@ -90,7 +90,7 @@ class World:
             self.up.tag(name, tag, image)
 
     def forget_old(self):
-        """What was forgotten is answered by nobody any more: the names, for the ledger."""
+        """What is gone for good, upstream, too: the names, for the ledger."""
         gone = []
         while len(self.images) > KEPT:
             (name, tag), image = next(iter(self.images.items()))
@@ -117,8 +117,8 @@ class World:
 
 
 class Token:
-    def __init__(self, reply):
-        made = token_api.Token(None, reply)
+    def __init__(self, reply, image):
+        made, self.image = token_api.Token(None, reply), image
         self.text, self.target, self.name, self.reference = made.text, made.target, made.name, made.reference
         self.state = "live"    # "revoking": asked for, not answered; "revoked"; "lost": Redis may have forgotten it, and has
         self.changed = time.monotonic()
@@ -273,7 +273,7 @@ class Engine(pulls.Session):
         reply = token_api.ask(Asking(self), f"up.test/{name}:{tag}", config)
         if reply.status != 200:
             raise pulls.Failed(f"token: {reply.status} {reply.body[:300]}")
-        token = Token(reply)
+        token = Token(reply, (name, tag))
         with self.ledger.lock:
             self.ledger.tokens[token.text] = token
 

@@ -122,10 +122,14 @@ static void test_what_waits_is_bounded(void **state)
             ;
     }
     struct got g = read_all(j, (struct journal_query){.kind = -1, .since_ms = INT64_MIN});
-    struct outbox o = outbox_of(j, 0, 20000);
+    /* In pieces, as it is passed on: one question may not take long, whatever else the machine does. */
+    uint64_t waiting = 0;
+    for (struct outbox o = {.count = 1}; o.count > 0; waiting += o.count) {
+        o = outbox_of(j, o.last, 500);
+        assert_int_equal(o.gone, 0);
+    }
     assert_in_range(g.count, 1000, 11000);
-    assert_int_equal(o.count, g.count);
-    assert_int_equal(o.gone, 0);
+    assert_int_equal(waiting, g.count);
     free(r);
     j->ops->close(j);
     scratch_free(dir);
@@ -363,13 +367,16 @@ static bool take_newest(void *arg, const struct journal_need *n)
     return true;
 }
 
-/* What demand says that node b has. */
+/* What demand says that node b has: by the sums of days, and record by record. */
 static struct newest newest_of(struct journal *j)
 {
     struct err err;
-    struct newest d = {0};
-    if (j->ops->demand(j, "docker.io/a", 0, take_newest, &d, &err) < 0)
+    struct newest d = {0}, single = {0};
+    if (j->ops->demand(j, "docker.io/a", 0, take_newest, &d, &err) < 0 ||
+        j->ops->demand(j, "docker.io/a", NOON - DAY_MS / 4, take_newest, &single, &err) < 0)
         fail_msg("%s", err.msg);
+    assert_string_equal(d.source.s, single.source.s);
+    assert_int_equal(d.complete, single.complete);
     return d;
 }
 
@@ -400,11 +407,45 @@ static void test_what_comes_late_is_not_the_last(void **state)
         arrive(j, &a[2], 1);
         assert_string_equal(newest_of(j).source.s, a[2].r.source.s);
         assert_false(newest_of(j).complete);
-        /* One's own is the last, whatever the others' clocks say. */
+        /* One's own, too: a question is a check two minutes later. */
         own.time_ms = NOON - 5000;
         own.source = digest_of("3", 1);
         write_records(j, &own, 1);
-        assert_string_equal(newest_of(j).source.s, own.source.s);
+        assert_string_equal(newest_of(j).source.s, a[2].r.source.s);
+        j->ops->close(j);
+        scratch_free(dir);
+    }
+}
+
+/* Three records in every order, each of them one's own in one of the journals: all say the same of the node.
+ * Two are of one millisecond. */
+static void test_demand_does_not_hang_on_the_order(void **state)
+{
+    (void)state;
+    static const int order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    char want[DIGEST_STR_MAX + 1] = "";
+    for (int i = 0; i < 6 * 4 * 2; ++i) {
+        int mine = i / 6 % 4;
+        bool is_pull = i / 24;
+        char *dir = scratch_new();
+        struct journal *j = open_shared(dir);
+        for (int k = 0; k < 3; ++k) {
+            int n = order[i % 6][k];
+            struct journal_arrival a = foreign_at(10 + (uint64_t)n);
+            a.r.kind = is_pull ? JOURNAL_PULL : JOURNAL_CHECK;
+            a.r.time_ms = n == 0 ? NOON - 3000 : NOON;
+            a.r.source = digest_of(&"012"[n], 1);
+            if (n == mine) {
+                a.r.id[0] = a.r.id[1] = 0;
+                write_records(j, &a.r, 1);
+            } else {
+                arrive(j, &a, 1);
+            }
+        }
+        struct newest found = newest_of(j);
+        assert_string_not_equal(found.source.s, digest_of("0", 1).s);
+        assert_string_equal(found.source.s, want[0] ? want : found.source.s);
+        (void)snprintf(want, sizeof want, "%s", found.source.s);
         j->ops->close(j);
         scratch_free(dir);
     }
@@ -420,6 +461,7 @@ int main(void)
         cmocka_unit_test(test_what_is_told_can_be_read),
         cmocka_unit_test(test_the_stream_goes_on_meanwhile),
         cmocka_unit_test(test_what_comes_late_is_not_the_last),
+        cmocka_unit_test(test_demand_does_not_hang_on_the_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
