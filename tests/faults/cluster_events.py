@@ -200,10 +200,10 @@ REPLICA, OTHERS = [Kill, Kill, Kill, Drain, Stop], [RedisKill, RedisPause, Bucke
 ROOMS = {RedisKill: "redis", RedisPause: "redis", Bucket: "s3", Cuts: "upstream", UpstreamAway: "upstream"}
 
 
-def draw(rng, replicas, kinds=None):
+def draw(rng, replicas, kinds=None, least=1):
     """What happens in one round: to two replicas at most, and to each other part at most one thing."""
     found, rooms = [], set()
-    for _ in range(rng.choice([1, 1, 2, 2, 3, 4])):
+    for _ in range(max(least, rng.choice([1, 1, 2, 2, 3, 4]))):
         kind = rng.choice([k for k in REPLICA + OTHERS if not kinds or k in kinds])
         room = ROOMS[kind] if kind in ROOMS else rng.randrange(replicas)
         if room in rooms or (isinstance(room, int) and sum(isinstance(r, int) for r in rooms) == replicas - 1):

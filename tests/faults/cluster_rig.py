@@ -101,23 +101,24 @@ class Rig:
 
     # A round
 
-    def run(self, rounds, kinds=None, say=lambda text: None):
+    def run(self, rounds, kinds=None, say=lambda text: None, least=1):
+        """kinds: of events; None: all. least: how many of them a round has."""
         for p in self.cluster.replicas:
             for name, tag in list(self.world.images):
                 pulls.pull(p.address, name, tag)
         self.had = set(self.begun())
         for self.round in range(1, rounds + 1):
-            self.one_round(kinds, last=self.round == rounds)
+            self.one_round(kinds, least, last=self.round == rounds)
             say(f"round {self.round}: {'; '.join(map(str, self.events)) or 'nothing'}")
 
-    def one_round(self, kinds, last):
+    def one_round(self, kinds, least, last):
         self.began, self.began_wall = time.monotonic(), datetime.datetime.now(datetime.timezone.utc)
         self.ledger.new_round()
         self.troubles, self.losses = [], []
         self.before = self.lost_leases()
         self.world.up.log.clear()
         self.new_images()
-        self.events = cluster_events.draw(self.rng, REPLICAS, kinds)
+        self.events = cluster_events.draw(self.rng, REPLICAS, kinds, least)
         clients = [Client(self, self.rng.random()) for _ in range(CLIENTS)]
         happening = [cluster_events.Happening(e, self) for e in self.events]
         for t in [*clients, *happening]:
