@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #define SHORT (-1) /* what fate() says besides an errno and 0 */
 
@@ -87,6 +88,37 @@ static void trace(struct io_fault *f)
     }
 }
 
+struct called {
+    uintptr_t from;
+    bool is_so;
+};
+
+static _Unwind_Reason_Code look_at_frame(struct _Unwind_Context *frame, void *arg)
+{
+    struct called *c = arg;
+    c->is_so = (uintptr_t)_Unwind_GetRegionStart(frame) == c->from;
+    return c->is_so ? _URC_END_OF_STACK : _URC_NO_REASON;
+}
+
+/* Directly or through others. For each allocation: dladdr() of each frame would take seconds. */
+static bool called_from(const char *function)
+{
+    struct called c = {.from = (uintptr_t)dlsym(RTLD_DEFAULT, function)};
+    return c.from && (_Unwind_Backtrace(look_at_frame, &c), c.is_so);
+}
+
+/* The innermost function that a library shows. */
+static const char *caller(void)
+{
+    void *frames[IO_FAULTS_TRACE];
+    Dl_info own, info;
+    int n = dladdr(&plan, &own) ? backtrace(frames, IO_FAULTS_TRACE) : 0;
+    for (int i = 0; i < n; ++i)
+        if (dladdr((char *)frames[i] - 1, &info) && info.dli_sname && info.dli_fbase != own.dli_fbase)
+            return info.dli_sname;
+    return "";
+}
+
 /* What becomes of this call: 0: nothing, SHORT, or the errno it fails with. */
 static int fate(const char *call, const char *path, int fd)
 {
@@ -98,6 +130,11 @@ static int fate(const char *call, const char *path, int fd)
             continue;
         if (!path && fd >= 0 && f->match[0])
             path = path_of(fd, text, sizeof text);
+        if (f->match[0] && strcmp(call, "malloc") == 0) {
+            inside = true;
+            path = called_from(f->match) ? f->match : NULL;
+            inside = false;
+        }
         if (f->match[0] && (!path || !strstr(path, f->match)))
             continue;
         uint64_t n = atomic_fetch_add(&f->seen, 1) + 1;
@@ -105,6 +142,8 @@ static int fate(const char *call, const char *path, int fd)
             continue;
         if (atomic_fetch_add(&f->hit, 1) == 0) {
             inside = true;
+            if (strcmp(call, "malloc") == 0)
+                path = caller();
             (void)snprintf(f->last, sizeof f->last, "%s %.240s", call, path ? path : "");
             trace(f);
             inside = false;

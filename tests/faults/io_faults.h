@@ -8,9 +8,10 @@
  * what libc does inside itself (getaddrinfo's sockets, stdio's writes) is not.
  *
  * A rule is about the calls that it names, on paths that contain `match` (of a descriptor: what it is open
- * on, "socket:[…]" for sockets). It counts them from 1; those from `first` on, `times` of them, do what
- * `error` says: -1 with that errno, or for 0 (reads and writes) only half of what was asked for. With
- * times = 0 it only counts.
+ * on, "socket:[…]" for sockets; of malloc: the name of a library's function that called it, directly or
+ * through others). It counts them from 1; those from `first` on, `times` of them, do what `error` says: -1
+ * with that errno, or for 0 (reads and writes) only half of what was asked for. With times = 0 it only
+ * counts.
  *
  * The layout is known to tests/rig/faults.py: all little-endian, no gaps.
  */
@@ -21,13 +22,13 @@
 #define IO_FAULTS_TRACE 24
 
 struct io_fault {
-    _Atomic uint32_t armed;          /* written last by the test, and first when it changes anything */
-    int32_t error;                   /* errno, 0: a short transfer */
-    uint64_t first, times;           /* which of the calls that match */
-    _Atomic uint64_t seen, hit;      /* calls that matched, calls that failed */
-    char calls[128];                 /* ",write,pwrite,": names without the 64 that some have behind them */
-    char match[128];                 /* "": any path, and what has none */
-    char last[256];                  /* "pwrite /data/state.db": the first that failed */
+    _Atomic uint32_t armed;     /* written last by the test, and first when it changes anything */
+    int32_t error;              /* errno, 0: a short transfer */
+    uint64_t first, times;      /* which of the calls that match */
+    _Atomic uint64_t seen, hit; /* calls that matched, calls that failed */
+    char calls[128];            /* ",write,pwrite,": names without the 64 that some have behind them */
+    char match[128];            /* "": any path, and what has none */
+    char last[256];             /* the first that failed: "pwrite /data/state.db", "malloc sqlite3_prepare" */
     uint64_t trace[IO_FAULTS_TRACE]; /* who called it: offsets in the program, 0 for other objects */
 };
 

@@ -17,8 +17,9 @@ ENDS = (-signal.SIGABRT, 1)
 SAYS = re.compile("out of memory|[Oo]ut of memory|no memory|Cannot allocate|failed to allocate|no more memory")
 # What getaddrinfo() and pthread_create() call it; they are asked while it starts.
 START_SAYS = re.compile(SAYS.pattern + "|Memory allocation failure|(no thread|cannot start worker) .*Resource temporarily unavailable")
-# libh2o 2.2.5 makes its table of file types, which we have no use for, without looking whether there was memory for it.
-START_SILENT = "configure_h2o "
+# Of libh2o 2.2.5, which makes its tables of file types and of open files, neither of use to us, without looking whether
+# there was memory for them: the second is missed when a worker ends.
+SILENT = ("malloc h2o_mimemap_create", "malloc h2o_filecache_create")
 # Calls of a walk, by their number; with --long each of them.
 SAMPLE = (3, 40, 200, 700, 1500, 3000)
 # Of a start.
@@ -73,6 +74,9 @@ def check_end(t, n, says=SAYS, begun=0):
     """begun: how long the log was before. Its end is not enough: the thread that writes it may go on while another dies."""
     code = t.px.daemon.process.returncode
     log = t.px.log()[begun:]
+    # A sanitizer has a word for it.
+    if t.faults.last() in SILENT and (code == -signal.SIGSEGV or "AddressSanitizer:DEADLYSIGNAL" in log):
+        return
     assert code in ENDS and says.search(log), \
         f"allocation {n}, in {t.faults.where()}: ended with {code}:\n{log[-3000:]}"
     t.px.check_log()
@@ -85,9 +89,10 @@ def alive(t):
         return False
 
 
-def start_once(t, n):
-    """The same of a start: it ends and says so, or works; and the next one, which may end at once too, goes on from there."""
-    t.faults.arm("malloc", "ENOMEM", "", n, 1)
+def start_once(t, n, function=""):
+    """The same of a start: it ends and says so, or works; and the next one, which may end at once too, goes on from there.
+    function: n is of those that this one of a library asks for."""
+    t.faults.arm("malloc", "ENOMEM", function, n, 1)
     try:
         t.px.start()
     except AssertionError:
@@ -97,8 +102,7 @@ def start_once(t, n):
     assert not [f for f in os.listdir(t.px.data) if "corrupt" in f], \
         f"allocation {n} of a start, in {t.faults.where()}: {t.px.log()[-3000:]}"
     if not t.px.daemon.running():
-        if not t.faults.where().startswith(START_SILENT):
-            check_end(t, n, START_SAYS)
+        check_end(t, n, START_SAYS)
         return "ended"
     try:
         t.px.stop()
@@ -147,6 +151,13 @@ def test_an_allocation_of_a_start_fails(stopped, n):
     stopped.px.start()
     stopped.walk_right(stopped.image())
     stopped.check_tokens()
+    stopped.px.stop()
+
+
+def test_the_table_that_h2o_does_not_look_at(stopped):
+    assert start_once(stopped, 2, "h2o_filecache_create") == "ended"
+    stopped.px.start()
+    stopped.walk_right(stopped.image())
     stopped.px.stop()
 
 
