@@ -59,7 +59,7 @@ static int inflate_all(const struct buf *in, struct buf *ret, struct err *err)
 {
     z_stream z = {0};
     if (inflateInit(&z) != Z_OK)
-        return err_set(err, ERR_INTERNAL, "zlib cannot start");
+        mem_none();
     z.next_in = (Bytef *)in->p;
     z.avail_in = (uInt)in->len;
     int rc;
@@ -69,6 +69,8 @@ static int inflate_all(const struct buf *in, struct buf *ret, struct err *err)
         z.next_out = chunk;
         z.avail_out = sizeof chunk;
         rc = inflate(&z, Z_NO_FLUSH);
+        if (rc == Z_MEM_ERROR) /* says nothing of the text */
+            mem_none();
         fits = buf_add(ret, chunk, sizeof chunk - z.avail_out);
     } while (rc == Z_OK && fits);
     size_t left = z.avail_in;

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rig import process
+from rig import faults, process, proxy
 import tour as walk
 
 # abort() of ours and of h2o's; 1: at the start, by err.
@@ -159,6 +159,21 @@ def test_the_table_that_h2o_does_not_look_at(stopped):
     stopped.px.start()
     stopped.walk_right(stopped.image())
     stopped.px.stop()
+
+
+@pytest.mark.parametrize("function", ["inflateInit2_", "inflate"])
+def test_a_layer_that_there_is_no_memory_to_check_is_not_called_damaged(scratch, function):
+    f = faults.Faults(scratch, memory=True)
+    big = proxy.Layer(scratch, {"big": "zlib keeps what it unpacked: it did not fit into one piece\n" * 3000})
+    px = proxy.Proxy(scratch, {}, ["--workers", "1"], env=f.env, inject=big.path, start=False)
+    px.fails_quietly = True
+    f.arm("malloc", "ENOMEM", function, 1, 1)
+    with pytest.raises(AssertionError):
+        px.start()
+    f.clear()
+    assert f.last() == f"malloc {function}"
+    assert px.daemon.process.returncode == -signal.SIGABRT and SAYS.search(px.log()), px.log()[-2000:]
+    px.close()
 
 
 @pytest.mark.long
