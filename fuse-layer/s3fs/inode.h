@@ -64,6 +64,7 @@ struct inode {
     uint64_t lookups; /* the kernel's */
     unsigned pins;    /* ours, and one per child */
     unsigned readers; /* open handles that read a pinned version */
+    unsigned moving;  /* renames under way: its object may be at the old key or at the new one */
     struct inode *parent;
     char *name; /* NULL: the root */
     bool detached;

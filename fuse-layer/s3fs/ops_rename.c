@@ -63,6 +63,10 @@ static int rename_file(struct driver *d, struct ops_place *from, struct ops_plac
     struct inode *inode = inode_child(from->folder, from->name), *there = inode_child(to->folder, to->name);
     struct writer *w = inode ? writer_of(inode, false) : NULL;
     struct writer *replaced = there && there != inode ? writer_of(there, false) : NULL;
+    if (inode) {
+        inode_pin(inode);
+        ++inode->moving;
+    }
     inodes_unlock(&d->inodes);
     if (replaced)
         writer_unlink(replaced, true);
@@ -76,12 +80,16 @@ static int rename_file(struct driver *d, struct ops_place *from, struct ops_plac
     char etag[S3_ETAG_MAX + 1] = "";
     if (result == 0)
         result = copy_file(d, from, to, attr, etag, err);
+    inodes_lock(&d->inodes);
     if (result == 0) {
         memcpy(attr->etag, etag, sizeof attr->etag);
-        inodes_lock(&d->inodes);
         ops_moved(d, from, to, attr);
-        inodes_unlock(&d->inodes);
     }
+    if (inode) {
+        --inode->moving;
+        inode_unpin(&d->inodes, inode);
+    }
+    inodes_unlock(&d->inodes);
     if (held)
         writer_moved(w, result == 0 ? etag : NULL);
     if (w)

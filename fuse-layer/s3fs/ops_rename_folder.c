@@ -43,6 +43,7 @@ static void collect(struct inode *folder, struct open_files *o)
             o->files[o->len++] = (struct open_file){
                 .inode = child, .writer = writer_of(child, false), .key = mem_strdup(path.key)};
             inode_pin(child);
+            ++child->moving;
         }
     }
 }
@@ -88,6 +89,7 @@ static void release(struct driver *d, struct open_files *o, bool done)
             memcpy(f->inode->attr.etag, f->copy, sizeof f->copy);
             ++f->inode->commits;
         }
+        --f->inode->moving;
         inodes_unlock(&d->inodes);
         if (f->held)
             writer_moved(f->writer, moved ? f->copy : NULL);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #include "common/clock.h"
@@ -17,12 +18,13 @@
 /* Kept, and tolerated, behind the reads: the kernel has two read-aheads of 256 KiB under way beside what is
  * read, and their threads here may be late by as much. With 256 KiB one read in a thousand came too late on a
  * busy machine, and each cost its window. */
-#define BEHIND       (1 * MIB)
-#define BEYOND       (512 * KIB) /* tolerated before them */
-#define STREAM_FROM  (384 * KIB)
-#define WINDOW_FIRST (1 * MIB + 128 * KIB)
-#define WINDOW_MAX   (24 * MIB)
-#define CHUNK_MIN    (256 * KIB)
+#define BEHIND         (1 * MIB)
+#define BEYOND         (512 * KIB) /* tolerated before them */
+#define STREAM_FROM    (384 * KIB)
+#define WINDOW_FIRST   (1 * MIB + 128 * KIB)
+#define WINDOW_MAX     (24 * MIB)
+#define MOVING_LOOK_US (20 * 1000) /* how often a read that a rename is in the way of looks for its end */
+#define CHUNK_MIN      (256 * KIB)
 
 enum chunk_state { CHUNK_LOADING, CHUNK_READY, CHUNK_FAILED };
 
@@ -387,8 +389,8 @@ static int follow_commits(struct reader *r, struct err *err)
     return 0;
 }
 
-int reader_read(struct reader *r, uint64_t offset, size_t len, struct cancel *cancel, struct reader_view *ret,
-                struct err *err)
+static int read_once(struct reader *r, uint64_t offset, size_t len, struct cancel *cancel,
+                     struct reader_view *ret, struct err *err)
 {
     struct reader_view view = {0};
     pthread_mutex_lock(&r->lock);
@@ -403,6 +405,39 @@ int reader_read(struct reader *r, uint64_t offset, size_t len, struct cancel *ca
         free(view.own);
     else
         *ret = view;
+    return result;
+}
+
+static bool is_moving(struct reader *r, uint64_t *ret_commits)
+{
+    inodes_lock(&r->d->inodes);
+    *ret_commits = r->inode->commits;
+    bool moving = r->inode->moving > 0;
+    inodes_unlock(&r->d->inodes);
+    return moving;
+}
+
+/* Was the object not where it was looked for because a rename of this mount took it away? True when that one
+ * is through, and has said where it is. */
+static bool wait_moved(struct reader *r, uint64_t before, struct cancel *cancel)
+{
+    for (uint64_t commits;;) {
+        bool moving = is_moving(r, &commits);
+        if (commits != before || !moving || cancel_fired(cancel) || cancel_fired(r->d->ending))
+            return commits != before;
+        (void)usleep(MOVING_LOOK_US);
+    }
+}
+
+int reader_read(struct reader *r, uint64_t offset, size_t len, struct cancel *cancel, struct reader_view *ret,
+                struct err *err)
+{
+    uint64_t commits;
+    int result;
+    do {
+        (void)is_moving(r, &commits);
+        result = read_once(r, offset, len, cancel, ret, err);
+    } while (result < 0 && err->code == ERR_STALE && wait_moved(r, commits, cancel));
     return result;
 }
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from rig.process import wait_for
 from rig.s3faults import Fault
 from test_faults import body
 from test_files import MIB, data, read, refused, write
@@ -44,6 +45,28 @@ def test_what_is_only_read_below_goes_on(folder, s3):
     for at in range(0, 20 * MIB, MIB):
         assert os.pread(reader, MIB, at) == content[at:at + MIB]
     os.close(reader)
+
+
+@pytest.mark.parametrize("of", ["file", "folder"])
+def test_what_is_read_while_the_old_key_is_gone_is_read_at_the_new_one(folder, s3, of):
+    content = data(40 * MIB)
+    s3.put("d/f", content)
+    fd = os.open(f"{folder}/d/f", os.O_RDONLY)
+    answer, read_bytes = threading.Event(), []
+    s3.rule("DELETE /data/d/f" if of == "file" else "POST /data[?]delete*", Fault(hold_answer=answer))
+    moves = {"file": ("d/f", "d/g"), "folder": ("d", "e")}[of]
+    threads = [threading.Thread(target=os.rename, args=[f"{folder}/{name}" for name in moves]),
+               threading.Thread(target=lambda: read_bytes.append(os.pread(fd, 1000, 30 * MIB)))]
+    threads[0].start()
+    wait_for(lambda: "d/f" not in s3.objects["data"])
+    asked = s3.count("GET /data/d/f")
+    threads[1].start()
+    wait_for(lambda: s3.count("GET /data/d/f") > asked)
+    answer.set()
+    for thread in threads:
+        thread.join()
+    os.close(fd)
+    assert read_bytes == [content[30 * MIB:30 * MIB + 1000]]
 
 
 def test_what_is_written_meanwhile_waits(folder, s3):

@@ -44,6 +44,7 @@ class Fault:
     refuse: bool = False        # the connection is reset before anything is done
     lose: bool = False          # … after everything is done, before the answer
     hold: threading.Event = None  # nothing is done before it is set
+    hold_answer: threading.Event = None  # … not before that is set
     delay: float = 0            # seconds before the answer
     reset_after: int = None     # the connection is reset after that many bytes of the body
     cut_after: int = None       # … closed
@@ -264,6 +265,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         seen.status = status
         if fault.lose:
             return self._reset()
+        if fault.hold_answer:
+            fault.hold_answer.wait(60)
         time.sleep(fault.delay)
         self._send(status, headers, body, fault)
         if fault.then:
