@@ -11,6 +11,8 @@
 /* When a request that fails and fails is worth a line: a single 503 or broken connection is everyday life. */
 #define TROUBLE_TRIES    3
 #define TROUBLE_EVERY_MS 10000
+/* S3 takes signatures of up to 15 minutes from its own time. */
+#define CLOCK_WRONG_MS ((int64_t)10 * 60 * 1000)
 
 void s3_request_query(struct s3_request *q, const char *name, const char *value)
 {
@@ -189,10 +191,12 @@ static bool ask_region(struct attempt *a)
     return learned;
 }
 
-static bool set_clock(struct attempt *a)
+/* least_ms: by which the clock here has to be wrong. */
+static bool set_clock(struct attempt *a, int64_t least_ms)
 {
-    int64_t theirs;
-    if (a->clock_set || !http_date_parse(http_head_get(&a->reply->http.head, "date"), &theirs))
+    int64_t theirs, ours = clock_wall_ms() + atomic_load(&a->s3->clock_ahead_ms);
+    if (a->clock_set || !http_date_parse(http_head_get(&a->reply->http.head, "date"), &theirs) ||
+        (theirs < ours ? ours - theirs : theirs - ours) < least_ms)
         return false;
     a->clock_set = true;
     atomic_store(&a->s3->clock_ahead_ms, theirs - clock_wall_ms());
@@ -211,18 +215,18 @@ static bool renew_credentials(struct attempt *a)
 static bool remedied(struct attempt *a)
 {
     const struct s3_problem *p = &a->reply->problem;
-    /* HEAD: an expired token is a 400 or 403 without a code. */
-    bool silent = !p->code[0] && (p->status == 400 || p->status == 403) && a->credentials &&
-                  a->credentials->session_token;
+    /* HEAD: an expired token, or a wrong clock, is a 400 or 403 without a code. */
+    bool mute = !p->code[0] && (p->status == 400 || p->status == 403) && a->credentials;
+    bool token = mute && a->credentials->session_token;
     switch (p->remedy) {
     case S3_REMEDY_REGION:
         return ++a->regions <= 2 && s3_place_learn(a->s3->places, a->q->bucket, p->region, a->place.region);
     case S3_REMEDY_CREDENTIALS:
         return renew_credentials(a);
     case S3_REMEDY_CLOCK:
-        return set_clock(a);
+        return set_clock(a, 0);
     case S3_REMEDY_NONE:
-        return ask_region(a) || (silent && renew_credentials(a));
+        return ask_region(a) || (mute && set_clock(a, CLOCK_WRONG_MS)) || (token && renew_credentials(a));
     case S3_REMEDY_RETRY:
         break;
     }

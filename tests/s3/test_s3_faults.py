@@ -219,6 +219,18 @@ def test_a_wrong_clock_is_set_right(s3, tool):
     assert s3.seen[-1].headers["x-amz-date"].startswith("20130524T0000")
 
 
+def test_a_wrong_clock_is_set_right_by_an_answer_without_a_body(s3, tool):
+    """HEAD is refused without a word why, but with the server's time."""
+    s3.put("x", b"123")
+    s3.rule("HEAD *", Fault(status=403, headers={"Date": "Fri, 24 May 2013 00:00:00 GMT"}), times=1)
+    tool.ok("head", "data", "x")
+    assert s3.seen[-1].headers["x-amz-date"].startswith("20130524T0000")
+    s3.rules.clear()
+    s3.seen.clear()
+    s3.rule("HEAD *", Fault(status=403))
+    assert tool("head", "data", "x").code == errno.EACCES and len(s3.seen) == 1
+
+
 # -- writing -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("fault", [Fault(lose=True), Fault(refuse=True), Fault(status=503), Fault(status=400, code="BadDigest"),
                                    Fault(late_status=500), Fault(late_status=504)],
