@@ -214,8 +214,13 @@ void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode
         struct cancel *cancel = ops_begin(req);
         there = resolve_child(d, folder, name, true, cancel, &attr, &fresh_us, &err) == 0;
         ops_end(req, cancel);
-        if (!there && err.code != ERR_NOT_FOUND) {
-            (void)fuse_reply_err(req, ops_errno(&err));
+        /* What another client made there meanwhile and is no file: ESTALE makes the kernel look again. */
+        if (there && attr.kind != INODE_FILE)
+            refused = ESTALE;
+        else if (!there && err.code != ERR_NOT_FOUND)
+            refused = ops_errno(&err);
+        if (refused) {
+            (void)fuse_reply_err(req, refused);
             return;
         }
     }

@@ -286,6 +286,17 @@ def test_a_deletion_that_fails_deletes_nothing(start, s3, how):
     assert body(s3, "f") == b"content" and body(s3, "other") == b"other"
 
 
+def test_no_file_is_made_where_another_client_made_a_folder(start, s3):
+    """The kernel still believes that the name is free."""
+    folder, _ = start(RAC_METADATA_TTL="60s")
+    assert not os.path.exists(f"{folder}/d")
+    s3.put("d/f", b"content")
+    refused(errno.EISDIR, os.open, f"{folder}/d", os.O_CREAT | os.O_WRONLY)
+    assert read(f"{folder}/d/f") == b"content" and sorted(s3.objects["data"]) == ["d/f"]
+    os.unlink(f"{folder}/d/f")
+    os.rmdir(f"{folder}/d")
+
+
 def test_a_deleted_file_has_no_way_to_the_one_that_took_its_name(folder, s3):
     """By its descriptor's name in /proc it can be opened again, and cut: what is there now is another file."""
     write(f"{folder}/f", b"old content")
