@@ -22,11 +22,16 @@
  * is that of the last use to within 2 %, and the memory is one small array, whether there are a thousand
  * blobs or ten million.
  */
-#define TICK_MS        10000 /* partials grow without telling */
-#define TIDY_EVERY_MS  3600000
-#define FAILED_WAIT_MS 60000 /* after a pass that could not free enough */
-#define AGE_LINEAR     64
-#define AGE_BUCKETS    (AGE_LINEAR + 26 * AGE_LINEAR)
+#define TICK_MS       10000 /* partials grow without telling */
+#define TIDY_EVERY_MS 3600000
+/* After a pass that freed something, but not enough, there is none for ten times as long as it took: blobs
+ * that were being read a moment ago may go by then, and until they do the store grows past its limit. After
+ * one that freed nothing it is the longest wait: there is little hope, and walks in vain cost. */
+#define FAILED_WAIT_TIMES  10
+#define FAILED_WAIT_MIN_MS 2000
+#define FAILED_WAIT_MAX_MS 60000
+#define AGE_LINEAR         64
+#define AGE_BUCKETS        (AGE_LINEAR + 26 * AGE_LINEAR)
 
 struct janitor {
     struct disk *d;
@@ -151,11 +156,14 @@ static void evict(struct janitor *j, uint64_t need)
         older += j->bytes[j->cutoff--];
     j->cutoff_bytes = need - older;
     walk_all(j, remove_old);
+    uint64_t took_us = clock_mono_us() - begin_us;
     if (j->blobs)
         log_info("blobs evicted", F_U("blobs", j->blobs), F_U("bytes", j->freed), F_U("wanted", need),
-                 F_US("ms", clock_mono_us() - begin_us));
+                 F_US("ms", took_us));
     if (j->freed < need) {
-        j->retry_ms = clock_mono_ms() + FAILED_WAIT_MS;
+        uint64_t wait_ms = j->freed ? took_us / 1000 * FAILED_WAIT_TIMES : FAILED_WAIT_MAX_MS;
+        wait_ms = wait_ms < FAILED_WAIT_MIN_MS ? FAILED_WAIT_MIN_MS : wait_ms;
+        j->retry_ms = clock_mono_ms() + (wait_ms < FAILED_WAIT_MAX_MS ? wait_ms : FAILED_WAIT_MAX_MS);
         log_warn("eviction could not free enough: the rest is pinned, being read, or not ours",
                  F_U("wanted", need), F_U("freed", j->freed));
     }
@@ -340,9 +348,12 @@ static void count_all(struct janitor *j)
              F_US("ms", clock_mono_us() - begin_us));
 }
 
-static void wait_for_work(struct disk *d)
+static void wait_for_work(struct janitor *j)
 {
-    uint64_t due = clock_mono_ms() + TICK_MS;
+    struct disk *d = j->d;
+    uint64_t now = clock_mono_ms(), due = now + TICK_MS;
+    if (j->retry_ms > now && j->retry_ms < due)
+        due = j->retry_ms;
     struct timespec until = {.tv_sec = (time_t)(due / 1000), .tv_nsec = (long)(due % 1000) * 1000000};
     pthread_mutex_lock(&d->room_lock);
     int rc = 0;
@@ -363,7 +374,7 @@ static void *janitor_main(void *arg)
         drop_vanished(d);
         uint64_t need = clock_mono_ms() >= j->retry_ms ? bytes_needed(d) : 0;
         serve_waiting(j, need);
-        wait_for_work(d);
+        wait_for_work(j);
     }
     j->freed = 0;
     answer_waiting(j, take_waiting(d));

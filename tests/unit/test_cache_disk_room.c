@@ -80,6 +80,24 @@ static void test_make_room(void **state)
     assert_int_equal(served, 4);
 }
 
+/* What was being read, or pinned, when too little could go: it goes soon after that is over, unasked. */
+static void test_eviction_that_failed_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d[10];
+    for (unsigned i = 0; i < 10; ++i) {
+        d[i] = put_n(f, i, 10000, NULL);
+        if (i)
+            f->s->ops->pin(f->s, &d[i], true);
+    }
+    atomic_store(&f->s->limit, 50000);
+    make_room(f, 60000, ERR_NO_SPACE);
+    assert_int_equal(atomic_load(&f->s->bytes), 90000);
+    for (unsigned i = 1; i < 10; ++i)
+        f->s->ops->pin(f->s, &d[i], false);
+    EVENTUALLY(atomic_load(&f->s->bytes) <= 50000);
+}
+
 static void test_partials_count(void **state)
 {
     struct fixture *f = *state;
@@ -203,8 +221,9 @@ int main(void)
     log_start(2, LOG_LEVEL_OFF, LOG_FORMAT_LOGFMT);
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_eviction_by_age), T(test_make_room), T(test_partials_count),
-        T(test_old_partials_go), T(test_many),      T(test_count_is_exact),
+        T(test_eviction_by_age), T(test_make_room),       T(test_eviction_that_failed_is_tried_again),
+        T(test_partials_count),  T(test_old_partials_go), T(test_many),
+        T(test_count_is_exact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
