@@ -160,7 +160,7 @@ class Terminal:
     def type(self, text):
         os.write(self.master, text.encode())
 
-    def wait(self, pattern, timeout=10):
+    def wait(self, pattern, timeout=60):
         deadline = time.monotonic() + timeout
         while not re.search(pattern, self.text):
             assert time.monotonic() < deadline, f"'{pattern}' did not come:\n{self.text}"
@@ -237,20 +237,20 @@ def test_below_a_shell_it_goes_on_in_the_background(box, terminal):
     t = terminal("/bin/sh", init=False, env={**MOUNTED, "PS1": "ready> "})
     t.wait("ready> ")
     t.type("/.rac/bin/rac-init sh -c 'while :; do echo tick; usleep 100000; done'\n")
-    t.wait("\ntick", timeout=60)
+    t.wait("\ntick")
     wait_for(lambda: in_front(t) == "sh")
     t.type("\x1a")
-    t.wait("Stopped", timeout=60)
+    t.wait("Stopped")
     t.type("bg\n")
-    t.wait("\ntick", timeout=60)
+    t.wait("\ntick")
     t.type("echo here $((40 + 2))\n")
-    t.wait("here 42", timeout=60)
+    t.wait("here 42")
     t.type("fg\n")
     wait_for(lambda: in_front(t) == "sh")
     t.type("\x03")
-    t.wait("ready> ", timeout=60)
+    t.wait("ready> ")
     t.type("echo code $?\n")
-    t.wait("code 130", timeout=60)
+    t.wait("code 130")
     t.type("exit\n")
     box.process.wait(60)
 

@@ -79,13 +79,13 @@ def test_what_it_was_mounted_over_stays(scratch, s3, ended_by):
                         {**proxy.sanitizer_settings(), **s3.environment()})
         wait_for(lambda: os.listdir(volume) == ["data"], timeout=60)
         if ended_by == "umount":
-            subprocess.run(["umount", volume], check=True)
+            subprocess.run(["umount", "-l", volume], check=True)
             assert daemon.process.wait(60) == 0
         else:
             assert daemon.stop(60) == 0
         assert os.listdir(volume) == ["here"]
     finally:
-        subprocess.run(["umount", volume], check=False)
+        subprocess.run(["umount", "-l", volume], check=False)
 
 
 @pytest.mark.parametrize("heard", [True, False])
