@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <assert.h>
 #include <stdlib.h>
 
 #include "common/mem.h"
@@ -35,7 +34,8 @@ struct redis_call *redis_call_new(struct redis_words *w, struct loop *loop, redi
 {
     struct redis_call *call = mem_new(struct redis_call);
     int len = redisFormatCommandArgv(&call->command, (int)w->count, w->p, w->len);
-    assert(len > 0); /* else out of memory */
+    if (len <= 0)
+        mem_none();
     call->len = (size_t)len;
     call->loop = loop;
     call->answer = answer;

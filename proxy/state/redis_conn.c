@@ -219,11 +219,20 @@ static struct pending *pending_new(struct redis_conn *c, redis_reply_fn *fn, voi
     return p;
 }
 
+/* hiredis 0.14 does not look whether there was memory for a command's bytes, nor for whom its reply is for:
+ * from then on each would be taken for the reply to another. */
+static void check_sent(const redisAsyncContext *ac, const struct pending *p)
+{
+    if (ac->c.err == REDIS_ERR_OOM || !ac->replies.tail || ac->replies.tail->privdata != p)
+        mem_none();
+}
+
 static void send_words(struct redis_conn *c, int argc, const char **argv, redis_reply_fn *fn)
 {
     struct pending *p = pending_new(c, fn, c);
-    int rc = redisAsyncCommandArgv(c->ac, on_reply, p, argc, argv, NULL);
-    assert(rc == REDIS_OK);
+    if (redisAsyncCommandArgv(c->ac, on_reply, p, argc, argv, NULL) != REDIS_OK)
+        mem_none(); /* this connection is not being closed: nothing else fails */
+    check_sent(c->ac, p);
 }
 
 bool redis_conn_send_formatted(struct redis_conn *c, const char *command, size_t len, redis_reply_fn *fn,
@@ -232,8 +241,10 @@ bool redis_conn_send_formatted(struct redis_conn *c, const char *command, size_t
     if (c->state != CONN_UP)
         return false;
     struct pending *p = pending_new(c, fn, arg);
-    if (redisAsyncFormattedCommand(c->ac, on_reply, p, command, len) == REDIS_OK)
+    if (redisAsyncFormattedCommand(c->ac, on_reply, p, command, len) == REDIS_OK) {
+        check_sent(c->ac, p);
         return true;
+    }
     DL_DELETE(c->waiting, p);
     free(p);
     return false;
@@ -244,7 +255,8 @@ bool redis_conn_send(struct redis_conn *c, int argc, const char *const *argv, co
 {
     char *command = NULL;
     int n = redisFormatCommandArgv(&command, argc, (const char **)argv, len);
-    assert(n > 0);
+    if (n <= 0)
+        mem_none();
     bool sent = redis_conn_send_formatted(c, command, (size_t)n, fn, arg);
     redisFreeCommand(command);
     return sent;

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from rig import faults, process, proxy
+from rig.redis import Redis
 import tour as walk
 
 # abort() of ours and of h2o's; 1: at the start, by err.
@@ -173,6 +174,24 @@ def test_a_layer_that_there_is_no_memory_to_check_is_not_called_damaged(scratch,
     f.clear()
     assert f.last() == f"malloc {function}"
     assert px.daemon.process.returncode == -signal.SIGABRT and SAYS.search(px.log()), px.log()[-2000:]
+    px.close()
+
+
+@pytest.mark.skipif(Redis.missing(), reason="not installed: redis-server")
+@pytest.mark.parametrize("function,most", [("redisFormatCommandArgv", 1), ("redisAsyncCommandArgv", 3), ("__redisAppendCommand", 1)])
+def test_a_command_that_there_is_no_memory_for_is_not_taken_for_another(scratch, redis, function, most):
+    """Half of a command, its bytes or whom the reply is for, would leave each reply to the command after it."""
+    f = faults.Faults(scratch, memory=True)
+    px = proxy.Proxy(scratch, {}, ["--workers", "1", "--state", redis.url], env=f.env, start=False)
+    px.fails_quietly = True
+    for n in range(1, most + 1):
+        f.arm("malloc", "ENOMEM", function, n, 1)
+        with pytest.raises(AssertionError):
+            px.start()
+            px.stop()
+        assert f.hit() == 1
+        f.clear()
+        assert px.daemon.process.returncode == -signal.SIGABRT and SAYS.search(px.log()), (n, f.where(), px.log()[-2000:])
     px.close()
 
 
