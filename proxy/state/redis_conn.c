@@ -364,7 +364,8 @@ static void on_connected(const redisAsyncContext *ac, int status)
 
 static void connect_to(struct redis_conn *c, redisAsyncContext *ac)
 {
-    assert(ac); /* else out of memory */
+    if (!ac)
+        mem_none();
     if (ac->err) {
         char text[200];
         (void)snprintf(text, sizeof text, "%s", ac->errstr);

@@ -178,7 +178,8 @@ def test_a_layer_that_there_is_no_memory_to_check_is_not_called_damaged(scratch,
 
 
 @pytest.mark.skipif(Redis.missing(), reason="not installed: redis-server")
-@pytest.mark.parametrize("function,most", [("redisFormatCommandArgv", 1), ("redisAsyncCommandArgv", 3), ("__redisAppendCommand", 1)])
+@pytest.mark.parametrize("function,most", [
+    ("redisAsyncConnectUnix", 1), ("redisFormatCommandArgv", 1), ("redisAsyncCommandArgv", 3), ("__redisAppendCommand", 1)])
 def test_a_command_that_there_is_no_memory_for_is_not_taken_for_another(scratch, redis, function, most):
     """Half of a command, its bytes or whom the reply is for, would leave each reply to the command after it."""
     f = faults.Faults(scratch, memory=True)
