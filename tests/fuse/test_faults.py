@@ -260,9 +260,13 @@ def test_a_file_emptied_after_a_failed_part_is_an_empty_object(start, s3):
     folder, _ = start(RAC_S3_TRIES="1")
     s3.rule("PUT /data/f[?]partNumber=*", Fault(status=403, code="AccessDenied"))
     fd = os.open(f"{folder}/f", os.O_CREAT | os.O_WRONLY)
+    end = time.monotonic() + 30
     with pytest.raises(PermissionError):
-        for _ in range(30):
+        for _ in range(9):
             os.write(fd, b"x" * MIB)
+        while time.monotonic() < end:  # the first part is on its way
+            os.write(fd, b"x")
+            time.sleep(0.02)
     os.ftruncate(fd, 0)
     os.close(fd)
     assert body(s3, "f") == b"" and not s3.uploads
