@@ -24,6 +24,7 @@ def run(scratch, rounds, kinds=None, least=1):
         rig.close()
 
 
+@pytest.mark.long
 def test_a_round(scratch):
     run(scratch, 1, [cluster_events.Kill, cluster_events.Drain, cluster_events.RedisKill, cluster_events.Bucket], 2)
 
